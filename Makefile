@@ -1,0 +1,29 @@
+# Thin on purpose: each target is a command you could type. `make run` and `make test` install what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test base schema
+
+run: .venv/installed
+	$(BIN)/snakemake --cores all
+
+test: .venv/installed-for-tests
+	$(BIN)/python -m pytest
+
+# Rebuilds the shipped base model of the miniature world from nothing.
+base: .venv/installed
+	$(BIN)/python scripts/pretrain_miniature_base.py
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+# Writes the JSON schema of the settings, which editors use to check and complete a configuration.
+schema: .venv/installed
+	$(BIN)/python -c 'from backtranslation.settings import json_schema; print(json_schema(), end="")' > docs/config.schema.json

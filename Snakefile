@@ -1,0 +1,32 @@
+"""Instruction backtranslation: from web pages to a self-improved model.
+
+Read the rule files in this order; each is one step of the method.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/corpus.smk"
+include: "rules/seed.smk"
+include: "rules/train.smk"
+include: "rules/augment.smk"
+include: "rules/curate.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+if settings.miniature:
+
+    include: "rules/miniature.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report/index.html",

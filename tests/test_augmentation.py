@@ -1,0 +1,48 @@
+"""Which generated instructions are dropped, and for which reason."""
+
+import pytest
+
+from backtranslation.augmentation import build_candidate, rejection_reason, shared_ngrams
+from backtranslation.settings import InstructionFilters
+
+SEGMENT = "Water the fern twice a week in summer and keep its soil moist, but never let it stand in water."
+TEMPLATE = "Here is an answer. Write the question or instruction that it answers best.\n\n{{ response }}"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "finished", "reason"),
+    [
+        ("How do I look after a fern?", True, None),
+        ("Describe the care of ferns in summer, and warn of mistakes.", True, None),
+        ("", True, "empty"),
+        ('"--- !!"', True, "empty"),
+        ("How do I look after a", False, "unfinished"),
+        ("Ferns?", True, "too_short"),
+        ("Why " * 400, True, "too_long"),
+        ("Write the question or instruction that it answers best", True, "echoes_prompt"),
+        ("Water the fern twice a week in summer and keep its soil moist", True, "copies_segment"),
+        ("What does this article say about ferns?", True, "refers_to_unseen_text"),
+        ("According to the author, how often are ferns watered?", True, "refers_to_unseen_text"),
+        ("What does the THIS  ARTICLE, say?", True, "refers_to_unseen_text"),
+        ("How are genuine articles told from fakes?", True, None),
+    ],
+)
+def test_rejections(instruction: str, finished: bool, reason: str | None) -> None:
+    assert rejection_reason(instruction, finished, SEGMENT, TEMPLATE, InstructionFilters()) == reason
+
+
+def test_shared_ngrams() -> None:
+    words = "a b c d e".split()
+    assert shared_ngrams(words, "x a b c d y".split()) == 0.5
+    assert shared_ngrams(words[:3], words) == 0.0
+
+
+def test_candidate_keeps_the_segment_verbatim() -> None:
+    segment = {"id": "s1", "text": SEGMENT, "url": "https://example.org"}
+    generated = {"id": "s1", "raw": " How do I look after a fern?\n", "tokens": 9, "finished": True}
+    assert build_candidate(segment, generated, TEMPLATE, InstructionFilters()) == {
+        "id": "s1",
+        "instruction": "How do I look after a fern?",
+        "response": SEGMENT,
+        "rejection": None,
+    }

@@ -1,0 +1,82 @@
+"""What counts as a score, and what must never become one."""
+
+import pytest
+
+from backtranslation.files import DataError
+from backtranslation.score_parsing import check_unparsable, parse_judgement, parse_score
+from backtranslation.scoring import expected_score, text_before_score
+
+
+@pytest.mark.parametrize(
+    ("raw", "score"),
+    [
+        ("It is complete.\nScore: 4", 4),
+        ("Score: 4.5", 4.5),
+        ("Score: 4,5", 4.5),
+        ("score = 3", 3),
+        ("**Score:** 5", 5),
+        ("**Score: 5**", 5),
+        ("Score: 5/5", 5),
+        ("Score: 4 out of 5", 4),
+        ("A first guess is Score: 2, but it is complete.\nScore: 4", 4),
+        ("Score: 3.", 3),
+        ("Score: 4 because it is focused", 4),
+        ("It lists 10 items.\nScore: 1\n", 1),
+    ],
+)
+def test_scores(raw: str, score: float) -> None:
+    assert parse_score(raw) == (score, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("A fine answer, I would say 4.", "no_score"),
+        ("The underscore: 4", "no_score"),
+        ("Score: good", "no_number"),
+        ("Score:", "no_number"),
+        ("Score: 45", "out_of_range"),
+        ("Score: 10502", "out_of_range"),
+        ("Score: 10", "out_of_range"),
+        ("Score: 0", "out_of_range"),
+        ("Score: -3", "out_of_range"),
+        ("Score: 5.5", "out_of_range"),
+        ("Score: 8/10", "other_scale"),
+        ("Score: 4/10", "other_scale"),
+        ("Score: 4-5", "ambiguous"),
+        ("Score: 4 or 5", "ambiguous"),
+        ("Score: 3 to 4", "ambiguous"),
+        ("Score: 4th", "ambiguous"),
+        ("Score: 5%", "ambiguous"),
+        ("Score: 4\nScore: none", "no_number"),
+    ],
+)
+def test_what_is_no_score_has_a_reason(raw: str, reason: str) -> None:
+    assert parse_score(raw) == (None, reason)
+
+
+def test_place_of_the_digit() -> None:
+    assert text_before_score("Fine.\nScore: 4") == "Fine.\nScore:"
+    assert text_before_score("Score: 2? No.\nScore: 4 of 5") == "Score: 2? No.\nScore:"
+    assert text_before_score("It is fine. ") == "It is fine.\nScore:"
+
+
+def test_expected_score() -> None:
+    assert expected_score([0, 0, 0, 0.5, 0.5]) == 4.5
+    assert expected_score([1, 0, 0, 0, 0]) == 1
+
+
+def test_judgement_keeps_raw_text_and_expectation_without_a_score() -> None:
+    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5})
+    assert row == {"id": "a", "raw": "no idea", "score": None, "failure": "no_score", "expected_score": 3.0}
+
+
+def test_too_many_unparsable_scores_stop_the_run() -> None:
+    good = {"id": "g", "raw": "Score: 4", "failure": None}
+    bad = [{"id": f"b{n}", "raw": f"text {n}", "failure": "no_score"} for n in range(4)]
+    check_unparsable([good, bad[0]], 0.5)
+    with pytest.raises(DataError, match=r"4 of 5 scores cannot be read \(4 no_score\)") as error:
+        check_unparsable([good, *bad], 0.5)
+    assert [f"b{n} " in str(error.value) for n in range(4)] == [True, True, True, False]  # three examples

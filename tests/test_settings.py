@@ -1,0 +1,169 @@
+"""The settings: defaults, checks with readable messages, canonical specs, and agreement with the files that users read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from backtranslation.settings import (
+    Deduplication,
+    SettingsError,
+    check_files,
+    json_schema,
+    load_settings,
+    model_names,
+    spec,
+)
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+
+
+def smallest(**changes: object) -> dict[str, object]:
+    """The fewest keys that make a run."""
+    return {
+        "base_model": {"path": "owner/model"},
+        "corpus": {"sources": [{"name": "web", "paths": ["pages.warc.gz"]}]},
+        "seed": {"path": "seed.jsonl"},
+        "held_out": {"size": 10},
+    } | changes
+
+
+def test_defaults_are_the_papers() -> None:
+    settings = load_settings(smallest())
+    assert (settings.corpus.segments.min_chars, settings.corpus.segments.max_chars) == (600, 3000)
+    assert settings.training.forward.learning_rate == 1e-5
+    assert settings.training.forward.final_learning_rate == 9e-6
+    assert (settings.augmentation.sampling.temperature, settings.augmentation.sampling.top_p) == (0.7, 0.9)
+    assert settings.selection.threshold == 4.5
+    assert settings.iterations == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iteration": 3}, "config: iteration: no such setting"),
+        ({"iterations": -1}, "config: iterations: "),
+        ({"iterations": "many"}, "config: iterations: "),
+        ({"training": {"forward": {"learning_rte": 1}}}, "config: training.forward.learning_rte: no such setting"),
+        (
+            {"corpus": {"sources": [{"name": "a", "paths": ["x"]}], "segments": {"min_chars": 9, "max_chars": 5}}},
+            r"config: corpus.segments: min_chars \(9\) is larger than max_chars \(5\)",
+        ),
+        ({"corpus": {"sources": []}}, "config: corpus.sources: "),
+        ({"corpus": {"sources": [{"name": "a b", "paths": ["x"]}]}}, r"config: corpus.sources\[0\].name: "),
+        (
+            {"corpus": {"sources": [{"name": "a", "paths": ["x"]}, {"name": "a", "paths": ["y"]}]}},
+            "config: corpus: two sources are called 'a'",
+        ),
+        ({"held_out": {}}, "config: held_out: give either size or pairs"),
+        ({"held_out": {"size": 1, "pairs": {"path": "x"}}}, "config: held_out: give either size or pairs"),
+        ({"training": {"forward": {"learning_rate": 1e-6}}}, "final_learning_rate"),
+        ({"selection": {"threshold": 6}}, "config: selection.threshold: "),
+    ],
+)
+def test_faults_name_their_key(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(smallest(**changes))
+
+
+def test_a_missing_key_is_named() -> None:
+    config = smallest()
+    del config["base_model"]
+    with pytest.raises(SettingsError, match="^config: base_model: must be given$"):
+        load_settings(config)
+
+
+def test_every_fault_has_a_line() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(smallest(one=1, two=2))
+    assert str(error.value).splitlines() == ["config: one: no such setting", "config: two: no such setting"]
+
+
+def test_yaml_exponent_is_a_number() -> None:
+    training = {"forward": yaml.safe_load("learning_rate: 1e-4")}
+    assert isinstance(training["forward"]["learning_rate"], str)  # what YAML 1.1 makes of it
+    assert load_settings(smallest(training=training)).training.forward.learning_rate == 1e-4
+
+
+def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    settings = load_settings(smallest(base_model={"path": str(tmp_path)}, prompts={"judge": "prompts/none.jinja"}))
+    with pytest.raises(SettingsError) as error:
+        check_files(settings)
+    assert str(error.value).splitlines() == [
+        "config: prompts.judge: no such file: prompts/none.jinja",
+        "config: seed.path: no such file: seed.jsonl",
+        f"config: base_model.path: no model (config.json) in the folder {tmp_path}",
+    ]
+
+
+def test_spec_is_canonical() -> None:
+    assert spec(b=1, a={"y": 2, "x": [1.5, None]}) == '{"a":{"x":[1.5,null],"y":2},"b":1}'
+    reordered = Deduplication.model_validate({"threshold": 0.7, "near": True})
+    assert spec(d=reordered) == spec(d=Deduplication.model_validate({"near": True, "threshold": 0.7}))
+    assert spec(d=reordered) != spec(d=Deduplication())
+
+
+def test_miniature_supplies_pages_and_pairs() -> None:
+    settings = load_settings({"base_model": {"path": "x"}, "results": "out", "miniature": {"warc_files": 3}})
+    assert settings.corpus.sources[0].paths == [f"out/miniature/pages-{number}.warc.gz" for number in (1, 2, 3)]
+    assert settings.seed.path in settings.generated_files()
+    assert settings.held_out.pairs is not None and settings.held_out.pairs.path in settings.generated_files()
+
+
+def test_own_pages_win_over_the_miniature() -> None:
+    config = smallest(miniature={}, held_out={"size": 5})
+    settings = load_settings(config)
+    assert settings.corpus.sources[0].name == "web"
+    assert settings.seed.path == "seed.jsonl"
+    assert settings.held_out.pairs is None
+
+
+@pytest.mark.parametrize(
+    ("iterations", "control", "names"),
+    [(0, True, ["M0"]), (1, False, ["M0", "M1"]), (2, True, ["M0", "M1", "M2", "unselected"])],
+)
+def test_model_names(iterations: int, control: bool, names: list[str]) -> None:
+    settings = load_settings(smallest(iterations=iterations, evaluation={"unselected_control": control}))
+    assert model_names(settings) == names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    load_settings(yaml.safe_load(path.read_text()))
+
+
+def test_default_run_explains_every_key() -> None:
+    """config.yaml names every setting that its run has, so that nobody has to read the code to know them."""
+    written = yaml.safe_load((ROOT / "config.yaml").read_text())
+    effective = json.loads(load_settings(written).model_dump_json())
+    for supplied in ("seed", "held_out"):
+        del effective[supplied]
+    del effective["corpus"]["sources"]
+    assert sorted(leaves(written)) == sorted(leaves(effective))
+
+
+def leaves(tree: dict[str, object], prefix: str = "") -> list[str]:
+    """Dotted names of all values of nested dictionaries."""
+    names: list[str] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        names += leaves(value, f"{name}.") if isinstance(value, dict) else [name]
+    return names
+
+
+def test_schema_in_docs_is_current() -> None:
+    assert (ROOT / "docs" / "config.schema.json").read_text() == json_schema(), "run: make schema"
+
+
+def test_every_setting_is_explained() -> None:
+    schema = json.loads(json_schema())
+    unexplained = [
+        f"{title}.{name}"
+        for title, model in {"Settings": schema, **schema["$defs"]}.items()
+        for name, field in model["properties"].items()
+        if "description" not in field and "$ref" not in field  # a group is explained by its own docstring
+    ]
+    assert unexplained == []
