@@ -8,7 +8,10 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config.yaml"
+# A --configfile that names a base model is a run of its own; any other changes the default run.
+if "base_model" not in config:
+
+    configfile: "config.yaml"
 
 
 include: "rules/common.smk"

@@ -43,22 +43,39 @@ def read_rows(path: str | Path) -> Iterator[Row]:
                 yield row
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: line {number}: not valid JSON ({error})") from None
-        except (zstandard.ZstdError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged after line {number} ({error})") from None
 
 
-@contextmanager
-def open_binary(path: Path) -> Iterator[IO[bytes]]:
-    """A file's bytes, decompressed by suffix (.gz, .zst)."""
-    with path.open("rb") as raw:
-        if path.suffix == ".zst":
-            # Appended frames are one file to us, as they are to the zstd command.
-            yield zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        elif path.suffix == ".gz":
-            with gzip.open(raw, "rb") as stream:
-                yield cast(IO[bytes], stream)
-        else:
-            yield raw
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a file, unpacking it if its suffix says so. Reading raises OSError or EOFError where it is damaged."""
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ZstdFile(path), 1 << 16)
+    return path.open("rb")
+
+
+class _ZstdFile(io.RawIOBase):
+    """All frames of a zstandard file; unlike the zstandard package, it raises OSError when the last one is cut off."""
+
+    def __init__(self, path: Path) -> None:
+        from fastwarc.stream_io import ZstdReader
+
+        self.file = path.open("rb")
+        self.reader = ZstdReader(self.file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.reader.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 def join_rows(

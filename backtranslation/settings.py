@@ -28,6 +28,10 @@ class Slice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def only(self, *names: str) -> dict[str, Any]:
+        """Some of the settings: what a stage depends on."""
+        return self.model_dump(mode="json", include=set(names))
+
     def without(self, *names: str) -> dict[str, Any]:
         """The settings but for some: paths, above all, whose content counts and not their name."""
         return self.model_dump(mode="json", exclude=set(names))
@@ -43,18 +47,37 @@ class Miniature(Slice):
     held_out_pairs: PositiveInt = Field(200, description="pairs for the evaluation, wider than the seed pairs")
 
 
-class BaseModelSettings(Slice):
-    """The model that every training starts from."""
+class ModelLoading(Slice):
+    """How any model is loaded."""
 
-    path: str = Field(description="a folder, or a name on the Hugging Face hub")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the weights in memory; auto: bfloat16 on a GPU that has it, else float32"
     )
 
 
-class Source(Slice):
+class BaseModelSettings(ModelLoading):
+    """The model that every training starts from."""
+
+    path: str = Field(description="a folder, or a name on the Hugging Face hub")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+
+    def loading(self) -> ModelLoading:
+        """What also holds for the models that are trained from it."""
+        return ModelLoading(trust_remote_code=self.trust_remote_code, dtype=self.dtype)
+
+
+class Fields(Slice):
+    """Names of fields (JSONL) or columns (Parquet)."""
+
+    url_field: str = Field("url", description="JSONL and Parquet: the page address, may be missing")
+    text_field: str = Field(
+        "text", description="JSONL and Parquet: plain text or Markdown, used where there is no HTML"
+    )
+    html_field: str = Field("html", description="JSONL and Parquet: the page as HTML")
+
+
+class Source(Fields):
     """Files of one origin. Each file is one shard."""
 
     name: Name = Field(description="prefix of the names of its shards")
@@ -65,11 +88,10 @@ class Source(Slice):
         "auto", description="auto: by the suffix of each file"
     )
     splits: PositiveInt = Field(1, description="cut each file into so many shards; the number is part of their names")
-    url_field: str = Field("url", description="JSONL and Parquet: the page address, may be missing")
-    text_field: str = Field(
-        "text", description="JSONL and Parquet: plain text or Markdown, used where there is no HTML"
-    )
-    html_field: str = Field("html", description="JSONL and Parquet: the page as HTML")
+
+    def fields(self) -> Fields:
+        """The part that says how rows are read."""
+        return Fields(url_field=self.url_field, text_field=self.text_field, html_field=self.html_field)
 
 
 class SegmentSettings(Slice):
@@ -90,20 +112,22 @@ class SegmentFilters(Slice):
     """Which segments are dropped; each reason is counted in the funnel."""
 
     languages: list[str] = Field(["en"], description="ISO 639-1 codes that are kept; [] keeps all")
-    min_language_probability: Share = Field(0.5, description="of the best language")
+    min_language_probability: Share = Field(
+        0.5, description="of the language that is most probable at the beginning, middle and end"
+    )
     require_header: bool = Field(False, description="drop segments without a header, such as pieces of plain text")
     max_header_capitals: Share = Field(0.6, description="share of capitals among the letters of the header")
     navigation_headers: list[str] = Field(
         ["advertisement", "forum", "quick link", "newsletter", "related posts", "share this", "comments", "navigation",
          "table of contents", "see also", "search", "log in", "sign up", "cookie", "privacy policy", "contact us"],
-        description="a header that holds one of these, whatever its case, is navigation",
+        description="a header that holds such a phrase, or a single word and at most one other, goes with all under it",
     )  # fmt: skip
     repeated_sentence_ngram: PositiveInt = Field(3, description="words per n-gram when two sentences are compared")
     max_sentence_similarity: Share = Field(
-        0.8, description="Jaccard similarity of two sentences of a segment above which it is dropped"
+        0.8, description="Jaccard similarity of the n-grams of two sentences above which their segment is dropped"
     )
-    max_symbol_share: Share = Field(0.3, description="share of characters that are neither letters nor white space")
-    min_sentence_share: Share = Field(0.0, description="share of lines that end like a sentence")
+    max_symbol_share: Share = Field(0.3, description="characters of prose that are neither letters nor white space")
+    min_sentence_share: Share = Field(0.0, description="share of the prose in lines that end like a sentence")
 
 
 class Deduplication(Slice):

@@ -17,8 +17,8 @@ rule generate_instructions:
     threads: settings.resources.generation_threads
     params:
         spec=spec(
-            base_model=settings.base_model,
-            prompts=settings.prompts,
+            loading=settings.base_model.loading(),
+            prompts=settings.prompts.only("backward"),
             sampling=settings.augmentation.sampling,
             generation=settings.generation,
             random_seed=settings.random_seed,

@@ -18,8 +18,8 @@ rule score_candidates:
     threads: settings.resources.generation_threads
     params:
         spec=spec(
-            base_model=settings.base_model,
-            prompts=settings.prompts,
+            loading=settings.base_model.loading(),
+            prompts=settings.prompts.only("score"),
             sampling=settings.scoring.sampling,
             generation=settings.generation,
             random_seed=settings.random_seed,

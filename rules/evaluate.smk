@@ -26,8 +26,8 @@ rule evaluate_model:
     threads: settings.resources.generation_threads
     params:
         spec=spec(
-            base_model=settings.base_model,
-            prompts=settings.prompts,
+            loading=settings.base_model.loading(),
+            prompts=settings.prompts.only("forward", "seed_tag", "augmented_tag", "answer_tag"),
             sampling=settings.evaluation.sampling,
             max_answers=settings.evaluation.max_answers,
             generation=settings.generation,
@@ -46,15 +46,20 @@ rule judge_answers:
         first="<results>/evaluation/{first}/answers.jsonl.zst",
         second="<results>/evaluation/{second}/answers.jsonl.zst",
         prompt=settings.prompts.judge,
+        chat_template=settings.prompts.chat_template,
     output:
         judgements="<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst",
     log:
         "<results>/logs/judge_answers/{first}-vs-{second}.log",
     threads: settings.resources.generation_threads
     params:
-        spec=spec(base_model=settings.base_model, prompts=settings.prompts, generation=settings.generation),
-        judge=settings.evaluation.judge or f"{settings.results}/models/M0",
+        spec=spec(
+            loading=settings.base_model.loading(),
+            prompts=settings.prompts.only("judge", "chat_template"),
+            judge=settings.evaluation.judge,
+            generation=settings.generation,
+        ),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/judge_answers.py --spec {params.spec:q} --threads {threads}"
-        " --judge {params.judge:q} --first {input.first:q} --second {input.second:q}"
+        " --judge {input.judge:q} --first {input.first:q} --second {input.second:q}"
         " --judgements {output.judgements:q} 2>&1 | tee {log:q}"

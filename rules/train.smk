@@ -14,13 +14,16 @@ def augmented_pairs(wildcards):
     return f"<results>/iterations/{wildcards.model[1:]}/curated.jsonl.zst"
 
 
+PROMPTS_OF_TASK = {"backward": ["backward"], "forward": ["forward", "seed_tag", "augmented_tag"]}
+
+
 def training_spec(wildcards):
     """Settings that one model depends on."""
     task = "backward" if wildcards.model == "backward" else "forward"
     return spec(
         task=task,
         base_model=settings.base_model,
-        prompts=settings.prompts,
+        prompts=settings.prompts.only("chat_template", *PROMPTS_OF_TASK[task]),
         training=getattr(settings.training, task),
         random_seed=settings.random_seed,
     )

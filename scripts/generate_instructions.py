@@ -7,13 +7,13 @@ import argparse
 
 from backtranslation.files import read_rows, write_rows
 from backtranslation.progress import run_script, start_job
-from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, Slice
+from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
 
 
 class Spec(Slice):
     """Settings of this stage."""
 
-    base_model: BaseModelSettings
+    loading: ModelLoading
     prompts: Prompts
     sampling: Sampling
     generation: Generation
@@ -33,10 +33,10 @@ def main() -> None:
     spec = Spec.model_validate_json(args.spec)
 
     from backtranslation.engine import Request, load_engine, row_seed
-    from backtranslation.prompts import backward_message, load_prompts, render_prompt
+    from backtranslation.prompts import PromptSet, backward_message, render_prompt
 
-    prompts = load_prompts(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, args.model, spec.base_model, prompts)
+    prompts = PromptSet(spec.prompts)
+    engine, tokenizer = load_engine(spec.generation, args.model, spec.loading, prompts)
     requests = [
         Request(
             segment["id"],

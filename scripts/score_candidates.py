@@ -8,13 +8,13 @@ import argparse
 
 from backtranslation.files import read_rows, write_rows
 from backtranslation.progress import run_script, start_job
-from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, Slice
+from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
 
 
 class Spec(Slice):
     """Settings of this stage."""
 
-    base_model: BaseModelSettings
+    loading: ModelLoading
     prompts: Prompts
     sampling: Sampling
     generation: Generation
@@ -34,11 +34,11 @@ def main() -> None:
     spec = Spec.model_validate_json(args.spec)
 
     from backtranslation.engine import Request, load_engine, row_seed
-    from backtranslation.prompts import load_prompts, render_prompt, score_message
+    from backtranslation.prompts import PromptSet, render_prompt, score_message
     from backtranslation.scoring import SCORE_CHOICES, text_before_score
 
-    prompts = load_prompts(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, args.model, spec.base_model, prompts)
+    prompts = PromptSet(spec.prompts)
+    engine, tokenizer = load_engine(spec.generation, args.model, spec.loading, prompts)
     requests = [
         Request(
             row["id"],

@@ -32,8 +32,8 @@ def test_rejections(instruction: str, finished: bool, reason: str | None) -> Non
 
 
 def test_shared_ngrams() -> None:
-    words = "a b c d e".split()
-    assert shared_ngrams(words, "x a b c d y".split()) == 0.5
+    words = ["a", "b", "c", "d", "e"]
+    assert shared_ngrams(words, ["x", "a", "b", "c", "d", "y"]) == 0.5
     assert shared_ngrams(words[:3], words) == 0.0
 
 

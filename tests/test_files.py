@@ -31,10 +31,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-def test_truncated_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [1, 5, 2000])
+def test_truncated_file_is_named(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "rows.jsonl.zst"
     write_rows(path, [{"id": str(number), "text": f"{number * 7919}" * 50} for number in range(20_000)])
-    path.write_bytes(path.read_bytes()[:-2000])
+    path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(DataError, match=r"rows\.jsonl\.zst"):
         list(read_rows(path))
 

@@ -1,4 +1,4 @@
-"""The settings: defaults, checks with readable messages, canonical specs, and agreement with the files that users read."""
+"""The settings: defaults, checks with readable messages, canonical specs, agreement with the files users read."""
 
 import json
 from pathlib import Path

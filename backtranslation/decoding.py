@@ -1,0 +1,21 @@
+"""Bytes into text: pages whose encoding is anyone's guess."""
+
+
+def decode_text(data: bytes, charset: str | None) -> str:
+    """Decode a page. What is valid UTF-8 is UTF-8, whatever its headers say; then they are asked, then the bytes.
+
+    Bytes that fit no encoding become U+FFFD.
+    """
+    from resiliparse.parse.encoding import detect_encoding
+
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\x1b" not in data:  # UTF-16, ISO-2022
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            pass
+    for encoding in (charset, detect_encoding(data, from_html_meta=True), detect_encoding(data)):
+        try:
+            return data.decode(encoding or "")
+        except (LookupError, UnicodeDecodeError):
+            continue
+    return data.decode("utf-8", "replace")

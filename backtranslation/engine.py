@@ -1,0 +1,66 @@
+"""The engine interface: text is generated, and choices are weighed, behind two functions; all engines look alike.
+
+Knows nothing of what the texts are for.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from backtranslation.prompts import PromptSet
+from backtranslation.settings import Generation, ModelLoading, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Request:
+    """A rendered prompt; `seed` makes its random numbers, whatever batch it is in."""
+
+    id: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The text written for a request, and its tokens, without the one that ended it (`finished`)."""
+
+    id: str
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Engine(Protocol):
+    """What every engine offers. Both functions may yield in any order."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Complete every request."""
+
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+        """For every (id, text): how probable each choice is as its continuation; the shares sum to 1.
+
+        The choices must differ in the first token that is not common to all.
+        """
+
+
+def row_seed(random_seed: int, row_id: str, sample: int = 0) -> int:
+    """The random seed of a row: the same on every machine, in every shard and batch."""
+    digest = hashlib.blake2b(f"{random_seed}\0{sample}\0{row_id}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def load_engine(
+    generation: Generation, model_path: str, loading: ModelLoading, prompts: PromptSet
+) -> tuple[Engine, "PreTrainedTokenizerBase"]:
+    """The engine of the settings with a model in it, and the model's tokenizer. Raises ModelError naming the path."""
+    from backtranslation.models import device, load_model, load_tokenizer, resolve_precision
+    from backtranslation.transformers_engine import TransformersEngine
+
+    tokenizer = load_tokenizer(model_path, loading, prompts)
+    model = load_model(model_path, loading, resolve_precision(loading.dtype))
+    model.to(device=device())  # type: ignore[call-arg]
+    return TransformersEngine(model, tokenizer, generation.batch_tokens), tokenizer

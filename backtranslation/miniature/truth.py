@@ -1,0 +1,162 @@
+"""What a run on the miniature world is worth, measured against the truth and not by any model's own judgement.
+
+Shares come with 95 % Wilson intervals, ratios and differences with 95 % paired bootstrap intervals. Knows no files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backtranslation.files import DataError
+from backtranslation.miniature.recognition import answers, normalise, recognise_request
+
+Row = dict[str, Any]
+
+DRAWS = 2000
+NORMAL_95 = 1.959963984540054
+CONTROL = "unselected"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number with its 95 % interval. `n`: cases behind it; `target`: the least value hoped for, if there is one."""
+
+    measure: str
+    model_or_iteration: str
+    value: float
+    low: float
+    high: float
+    n: int
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgedCandidate:
+    """The truth about one candidate: its passage is clean; its instruction names the right subject, the right kind."""
+
+    clean: bool
+    right_subject: bool
+    right_kind: bool
+    in_pool: bool
+
+    @property
+    def good(self) -> bool:
+        return self.clean and self.right_subject and self.right_kind
+
+
+def judge_candidates(truth: Sequence[Row], candidates: Sequence[Row]) -> dict[str, JudgedCandidate]:
+    """The truth about every candidate, by id; one whose passage the world does not know whole counts as not clean."""
+    passages = {row["key"]: row for row in truth if row["type"] == "passage"}
+    judged = {}
+    for candidate in candidates:
+        passage = passages.get(normalise(candidate["response"]))
+        asked = recognise_request(candidate["instruction"] or "")
+        named = set(filter(None, (passage["subject"], passage["other"]))) if passage else set()
+        judged[candidate["id"]] = JudgedCandidate(
+            clean=passage is not None and passage["defect"] is None,
+            right_subject=passage is not None and set(asked.subjects) == named,
+            right_kind=passage is not None and asked.kind == passage["kind"],
+            in_pool=candidate["rejection"] is None,
+        )
+    return judged
+
+
+def judge_answers(truth: Sequence[Row], rows: Sequence[Row]) -> list[bool]:
+    """Whether each answer is right, in the order of the rows. Raises DataError for an instruction without a truth."""
+    known = {row["instruction"]: row for row in truth if row["type"] == "held_out"}
+    for row in rows:
+        if row["instruction"] not in known:
+            raise DataError(f"row {row['id']}: the truth knows no instruction {row['instruction']!r}")
+    return [
+        answers(known[row["instruction"]]["kind"], known[row["instruction"]]["facts"], row["answer"]) for row in rows
+    ]
+
+
+def measure_candidates(judged: Mapping[str, JudgedCandidate]) -> list[Measure]:
+    """How well the backward model asks, on clean segments; and the share of good pairs in the pool."""
+    clean = [candidate for candidate in judged.values() if candidate.clean]
+    pool = [candidate for candidate in judged.values() if candidate.in_pool]
+    return [
+        share("instruction names the right subject", "backward", [c.right_subject for c in clean], 0.9),
+        share("instruction is of the right kind", "backward", [c.right_kind for c in clean], 0.6),
+        share("clean segments in the pool", "pool", [c.clean for c in pool]),
+        share("good pairs in the pool", "pool", [c.good for c in pool]),
+    ]
+
+
+def measure_selection(
+    judged: Mapping[str, JudgedCandidate], selected: Sequence[str], iteration: int, random_seed: int
+) -> list[Measure]:
+    """Precision and recall of one selection (ids), and how many times the pool's share of good pairs it reaches."""
+    name, chosen = f"iteration {iteration}", set(selected)
+    if unknown := chosen - judged.keys():
+        raise DataError(f"{name}: row {min(unknown)} is selected but no candidate")
+    pool = [key for key, candidate in judged.items() if candidate.in_pool]
+    good = np.array([judged[key].good for key in pool], dtype=float)
+    taken = np.array([key in chosen for key in pool], dtype=float)
+
+    def times_better(rows: np.ndarray) -> float:
+        wanted = good[rows]
+        return _ratio((wanted * taken[rows]).sum() * len(rows), taken[rows].sum() * wanted.sum())
+
+    return [
+        share("precision of the selection", name, [judged[key].good for key in pool if key in chosen]),
+        share("recall of the selection", name, [key in chosen for key in pool if judged[key].good]),
+        _bootstrapped("precision over the pool's share", name, times_better, len(pool), random_seed, 2.0),
+    ]
+
+
+def measure_answers(rights: Mapping[str, Sequence[bool]], random_seed: int) -> list[Measure]:
+    """Share of right answers of every model (`rights` in the order of training: M0, M1, ..., then `unselected`).
+
+    Also by how much the last model is ahead of M0 and of `unselected`, as far as these differ from it.
+    """
+    measures = [share("right answers", model, right) for model, right in rights.items()]
+    last = [model for model in rights if model != CONTROL][-1]
+    measures += [
+        _difference(last, other, rights, random_seed) for other in ("M0", CONTROL) if other in rights and other != last
+    ]
+    return measures
+
+
+def _difference(first: str, second: str, rights: Mapping[str, Sequence[bool]], random_seed: int) -> Measure:
+    """Paired by instruction; the target is to be above zero."""
+    ahead = np.array(rights[first], dtype=float) - np.array(rights[second], dtype=float)
+    name = f"{first} - {second}"
+    return _bootstrapped(
+        "difference in right answers", name, lambda rows: float(ahead[rows].mean()), len(ahead), random_seed, 0.0
+    )
+
+
+def share(measure: str, name: str, hits: Sequence[bool], target: float | None = None) -> Measure:
+    """A share with its Wilson interval; of nothing it is nan, from 0 to 1."""
+    n = len(hits)
+    if n == 0:
+        return Measure(measure, name, float("nan"), 0.0, 1.0, 0, target)
+    value, z = sum(hits) / n, NORMAL_95
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
+    return Measure(measure, name, value, max(0.0, centre - half), min(1.0, centre + half), n, target)
+
+
+def _bootstrapped(
+    measure: str, name: str, statistic: Callable[[np.ndarray], float], n: int, random_seed: int, target: float
+) -> Measure:
+    """A statistic of n rows with its percentile interval over draws of rows with replacement."""
+    if n == 0:
+        return Measure(measure, name, float("nan"), float("nan"), float("nan"), 0, target)
+    random = np.random.default_rng(random_seed)
+    draws = [statistic(random.integers(n, size=n)) for _ in range(DRAWS)]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Measure(measure, name, statistic(np.arange(n)), float(low), float(high), n, target)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def as_rows(measures: Sequence[Measure]) -> list[Row]:
+    """The measures as JSON rows; those that have no value, for want of cases, are left out."""
+    return [asdict(measure) for measure in measures if not np.isnan(measure.value)]

@@ -1,0 +1,99 @@
+"""Loading causal language models and their tokenizers, from a folder or the Hugging Face hub.
+
+Weights are read as safetensors only. Knows nothing of what the models are used for.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from backtranslation.files import UserError
+from backtranslation.prompts import PromptSet, prepare_tokenizer
+from backtranslation.settings import BaseModelSettings, ModelLoading
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Precision = Literal["auto", "float32", "bfloat16"]
+DROPOUT_KEYS = (
+    "attention_dropout", "attn_pdrop", "dropout", "embd_pdrop", "embedding_dropout", "hidden_dropout",
+    "resid_pdrop", "residual_dropout",
+)  # fmt: skip
+
+
+# They would fill the logs of jobs.
+disable_progress_bar()
+
+
+class ModelError(UserError):
+    """A model or tokenizer cannot be used; the message names it."""
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: Precision) -> torch.dtype:
+    """What `auto` stands for: bfloat16 on a GPU that has it, else float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def load_tokenizer(path: str, loading: ModelLoading, prompts: PromptSet) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, with a chat template and a padding token. Raises ModelError naming the path."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **_source(loading))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from error
+    return prepare_tokenizer(tokenizer, prompts)
+
+
+def load_model(path: str, loading: ModelLoading, dtype: torch.dtype, dropout: float | None = None) -> "PreTrainedModel":
+    """A causal language model with weights of `dtype`, on the processor, in evaluation mode.
+
+    `dropout` replaces every dropout probability of the architecture; None keeps them. Raises ModelError naming the
+    path.
+    """
+    config = load_config(path, loading)
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=dtype, use_safetensors=True, **_source(loading)
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load the model: {_first_line(error)}") from error
+
+
+def load_config(path: str, loading: ModelLoading) -> "PreTrainedConfig":
+    """The configuration of a model. Raises ModelError naming the path."""
+    try:
+        return AutoConfig.from_pretrained(path, **_source(loading))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load the configuration: {_first_line(error)}") from error
+
+
+def max_positions(config: "PreTrainedConfig") -> int | None:
+    """Tokens a model can look back on, or None if it names no limit."""
+    return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+
+
+def _set_dropout(config: "PreTrainedConfig", dropout: float) -> None:
+    text_config = config.get_text_config(decoder=True)
+    for key in DROPOUT_KEYS:
+        if hasattr(text_config, key):
+            setattr(text_config, key, dropout)
+
+
+def _source(loading: ModelLoading) -> dict[str, Any]:
+    """Where a model comes from; only the base model has a revision."""
+    revision = loading.revision if isinstance(loading, BaseModelSettings) else None
+    return {"revision": revision, "trust_remote_code": loading.trust_remote_code}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

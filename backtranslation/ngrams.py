@@ -1,0 +1,40 @@
+"""Words and hashed word n-grams: the common measure of likeness between texts."""
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import xxhash
+
+# Ideographs and kana are words of their own: no spaces part them.
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+MULTIPLIER = 0x9E3779B97F4A7C15  # odd: multiplication loses nothing modulo 2**64
+MASK = (1 << 64) - 1
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return WORD.findall(text.lower())
+
+
+@lru_cache(maxsize=200_000)
+def _word_hash(word: str) -> int:
+    return xxhash.xxh3_64_intdigest(word.encode())
+
+
+def ngram_hashes(tokens: list[str], n: int) -> np.ndarray:
+    """Distinct 64-bit hashes (uint64, sorted) of the word n-grams; of the whole text, where it is shorter than n."""
+    n = min(n, len(tokens))
+    if n == 0:
+        return np.empty(0, np.uint64)
+    hashes = np.fromiter(map(_word_hash, tokens), np.uint64, len(tokens))
+    count = len(tokens) - n + 1
+    combined = np.zeros(count, np.uint64)
+    for offset in range(n):
+        combined = combined * np.uint64(MULTIPLIER) + hashes[offset : offset + count]
+    return np.unique(combined)
+
+
+def text_hash(text: str) -> int:
+    """64-bit hash that is blind to case, white space and punctuation."""
+    return xxhash.xxh3_64_intdigest(" ".join(words(text)).encode())

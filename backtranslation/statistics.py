@@ -1,0 +1,272 @@
+"""Numbers from finished rows: lengths, score histograms, overlaps, losses and win rates with intervals.
+
+Knows no model, no file and no path. Every interval is the 95 % percentile interval of a paired bootstrap over the
+held-out rows: the same draws serve every model, so that differences keep what the models have in common.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backtranslation.files import Row
+
+BOOTSTRAP_DRAWS = 1000
+EXPECTED_SCORE_EDGES = np.linspace(1, 5, 17)
+RIDGE = 0.01
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Lengths:
+    """Mean and standard deviation of lengths in characters, from exact integer sums."""
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def add(self, length: int) -> None:
+        """Take one more length in."""
+        self.count += 1
+        self.total += length
+        self.squares += length * length
+
+    @property
+    def mean(self) -> float:
+        """In characters; nan when there is nothing."""
+        return self.total / self.count if self.count else float("nan")
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation in characters; nan for fewer than two lengths."""
+        if self.count < 2:
+            return float("nan")
+        return ((self.squares - self.total * self.total / self.count) / (self.count - 1)) ** 0.5
+
+
+@dataclass
+class PairLengths:
+    """One row of the paper's data table (table 2): instruction and output lengths of a set of pairs."""
+
+    name: str
+    instruction: Lengths = field(default_factory=Lengths)
+    response: Lengths = field(default_factory=Lengths)
+
+    def add(self, row: Row) -> None:
+        """Take one pair in."""
+        self.instruction.add(len(row["instruction"]))
+        self.response.add(len(row["response"]))
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return self.response.count
+
+
+def pair_lengths(name: str, rows: Iterable[Row]) -> PairLengths:
+    """Lengths of all pairs, one pass, nothing kept."""
+    lengths = PairLengths(name)
+    for row in rows:
+        lengths.add(row)
+    return lengths
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What one iteration's scores look like. Bars are {score: (kept, not kept)}."""
+
+    rows: int
+    failures: dict[str, int]
+    parsed: dict[float, tuple[int, int]]
+    expected: dict[float, tuple[int, int]]
+    expected_by_parsed: dict[float, tuple[float, float]]
+    selected: frozenset[str]
+
+    @property
+    def unparsable_share(self) -> float:
+        """Share of the rows without a parsed score."""
+        return sum(self.failures.values()) / self.rows if self.rows else 0.0
+
+
+def summarise_scores(scores: pd.DataFrame) -> ScoreSummary:
+    """Summarise columns id, score (nan: unparsable), failure, expected_score, selected.
+
+    Parsed scores are counted as they are; expected scores in bins of a quarter point, named by their lower edge;
+    `expected_by_parsed` holds mean and standard deviation of the expected score at every parsed score.
+    """
+    bins = np.digitize(scores["expected_score"].to_numpy(float), EXPECTED_SCORE_EDGES[1:-1])
+    by_parsed = scores.groupby("score")["expected_score"].agg(["mean", "std"])
+    return ScoreSummary(
+        rows=len(scores),
+        failures={str(reason): int(n) for reason, n in scores["failure"].value_counts().items()},
+        parsed=_bars(scores["score"].to_numpy(float), scores["selected"].to_numpy(bool)),
+        expected=_bars(EXPECTED_SCORE_EDGES[bins], scores["selected"].to_numpy(bool)),
+        expected_by_parsed={
+            float(score): (float(mean), float(deviation))
+            for score, mean, deviation in by_parsed.reset_index().to_numpy(float)
+        },
+        selected=frozenset(scores.loc[scores["selected"], "id"]),
+    )
+
+
+def _bars(values: Floats, selected: NDArray[np.bool_]) -> dict[float, tuple[int, int]]:
+    """Count the values, kept and not kept, in ascending order; nan is left out."""
+    kept, dropped = Counter(values[selected].tolist()), Counter(values[~selected].tolist())
+    return {value: (kept[value], dropped[value]) for value in sorted(kept | dropped) if not np.isnan(value)}
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How much two selections share."""
+
+    first: str
+    second: str
+    shared: int
+    only_first: int
+    only_second: int
+
+    @property
+    def jaccard(self) -> float:
+        """Shared rows over all rows of both; nan when both are empty."""
+        union = self.shared + self.only_first + self.only_second
+        return self.shared / union if union else float("nan")
+
+
+def overlaps(selections: Mapping[str, frozenset[str]]) -> list[Overlap]:
+    """Every pair of selections, in order."""
+    names = list(selections)
+    return [
+        Overlap(
+            first,
+            second,
+            shared=len(selections[first] & selections[second]),
+            only_first=len(selections[first] - selections[second]),
+            only_second=len(selections[second] - selections[first]),
+        )
+        for number, first in enumerate(names)
+        for second in names[number + 1 :]
+    ]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_draws(rows: int, random_seed: int) -> Floats:
+    """How often each row occurs in each of the resampled sets; shape (draws, rows), each draw sums to `rows`."""
+    generator = np.random.default_rng(random_seed)
+    return generator.multinomial(rows, np.full(rows, 1 / rows), size=BOOTSTRAP_DRAWS).astype(float)
+
+
+def estimate(value: float, resampled: Floats) -> Estimate:
+    """The value with the percentile interval of its resampled copies."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Estimate(float(value), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class LossEstimate:
+    """Held-out loss of one model in nats per target token, and how far it lies from the first model's."""
+
+    model: str
+    tokens: int
+    loss: Estimate
+    difference: Estimate | None
+
+
+def compare_losses(losses: Mapping[str, tuple[Sequence[float], Sequence[int]]], random_seed: int) -> list[LossEstimate]:
+    """Loss of each model from (mean loss of each pair, target tokens of each pair), the same pairs in the same order.
+
+    The loss is the mean over all target tokens; differences are to the first model, which has none.
+    """
+    found: list[LossEstimate] = []
+    baseline: tuple[float, Floats] | None = None
+    for model, (pair_losses, pair_tokens) in losses.items():
+        tokens = np.asarray(pair_tokens, float)
+        nats = np.asarray(pair_losses, float) * tokens
+        draws = bootstrap_draws(len(tokens), random_seed)
+        value, resampled = nats.sum() / tokens.sum(), (draws @ nats) / (draws @ tokens)
+        difference = None if baseline is None else estimate(value - baseline[0], resampled - baseline[1])
+        found.append(LossEstimate(model, int(tokens.sum()), estimate(value, resampled), difference))
+        baseline = baseline or (value, resampled)
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models' answers, judged in both orders. Rates are the first model's; lengths are mean characters."""
+
+    first: str
+    second: str
+    rows: int
+    win_rate: Estimate
+    length_controlled: Estimate
+    consistency: float
+    shown_first: float
+    first_length: float
+    second_length: float
+
+
+def compare_answers(
+    first: str,
+    second: str,
+    judgements: Sequence[Row],
+    lengths: tuple[Mapping[str, int], Mapping[str, int]],
+    random_seed: int,
+) -> Comparison:
+    """Win rate of `first` over `second`.
+
+    A row is won when the mean of both orders' probabilities is above one half, and half won when it is one half.
+    `consistency` is the share of rows where both orders name the same winner; `shown_first` is the mean
+    probability that the answer shown first is called better (one half: no preference for a place).
+    """
+    forward = np.array([row["first_wins_forward"] for row in judgements], float)
+    backward = np.array([row["first_wins_reversed"] for row in judgements], float)
+    first_lengths = np.array([lengths[0][row["id"]] for row in judgements], float)
+    second_lengths = np.array([lengths[1][row["id"]] for row in judgements], float)
+    wins = (np.sign(forward + backward - 1) + 1) / 2
+    draws = bootstrap_draws(len(wins), random_seed)
+    controlled = length_controlled_rates(wins, first_lengths - second_lengths, np.vstack([np.ones(len(wins)), draws]))
+    return Comparison(
+        first=first,
+        second=second,
+        rows=len(wins),
+        win_rate=estimate(wins.mean(), draws @ wins / len(wins)),
+        length_controlled=estimate(controlled[0], controlled[1:]),
+        consistency=float(((forward > 0.5) == (backward > 0.5)).mean()),
+        shown_first=float((forward + 1 - backward).mean() / 2),
+        first_length=float(first_lengths.mean()),
+        second_length=float(second_lengths.mean()),
+    )
+
+
+def length_controlled_rates(wins: Floats, length_difference: Floats, draws: Floats) -> Floats:
+    """Win rates at equal length, one for each row of `draws` (row weights, shape (draws, rows)).
+
+    Fits P(win) = sigmoid(a + b * tanh(difference / its deviation)) by Newton's method with a light ridge, and
+    returns sigmoid(a) (the length term of Dubois et al. 2024, arXiv 2404.04475, without their item difficulties).
+    """
+    spread = length_difference.std()
+    length = np.tanh(length_difference / spread) if spread > 0 else np.zeros_like(wins)
+    features = np.stack([np.ones_like(length), length])
+    weights = np.zeros((len(draws), 2))
+    for _ in range(25):
+        predicted = _sigmoid(weights @ features)
+        gradient = (draws * (wins - predicted)) @ features.T - RIDGE * weights
+        curvature = np.einsum("dr,ir,jr->dij", draws * predicted * (1 - predicted), features, features)
+        step = np.linalg.solve(curvature + RIDGE * np.eye(2), gradient[..., None])[..., 0]
+        weights += np.clip(step, -2, 2)
+    return _sigmoid(weights[:, 0])
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return 1 / (1 + np.exp(-values))

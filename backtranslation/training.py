@@ -1,0 +1,312 @@
+"""Fine-tuning of a causal language model on encoded pairs: the reply alone is learnt (paper, section 3.1).
+
+transformers' Trainer over packed rows, full or with low-rank adapters, in one process or several (torchrun). Knows
+nothing of where pairs come from or what the model is for.
+"""
+
+import hashlib
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from backtranslation.checkpoints import Checkpoints
+from backtranslation.files import UserError, replace_file
+from backtranslation.models import load_config, load_model, max_positions, resolve_precision
+from backtranslation.packing import collate, pack
+from backtranslation.progress import log
+from backtranslation.prompts import EncodedPair, end_token_ids
+from backtranslation.settings import BaseModelSettings, Training, spec
+
+TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
+TABLE_ROWS = 200
+TELL_SECONDS = 10.0
+
+PackedRow = list[EncodedPair]
+
+
+class TrainingError(UserError):
+    """A training cannot be run, or fails in a way that the settings can mend."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps a training takes, and how the packed rows of one step are spread."""
+
+    steps: int
+    processes: int
+    rows_per_device: int
+    accumulation: int
+
+    @property
+    def rows_per_step(self) -> int:
+        """Packed rows of one step, all processes together."""
+        return self.processes * self.rows_per_device * self.accumulation
+
+
+def train_model(
+    pairs: Sequence[EncodedPair],
+    base: BaseModelSettings,
+    training: Training,
+    tokenizer: PreTrainedTokenizerBase,
+    output: Path,
+    work: Path,
+    table: Path,
+    random_seed: int,
+) -> None:
+    """Fine-tune the base model on the pairs; write the model folder `output` and the `table` of the training.
+
+    The folder is in Hugging Face format, adapters merged, safetensors in the precision of the training. The table has
+    the columns TABLE_COLUMNS: the mean loss in nats per reply token since the row before; tokens (without padding) and
+    seconds since the start; tokens per second since the row before. A killed training goes on from its last whole
+    checkpoint in `work`, which is removed at the end. Under torchrun every process calls this with the same arguments.
+    Raises TrainingError when there are no pairs, `max_length` is more than the model can hold, or the loss is not
+    finite.
+    """
+    if not pairs:
+        raise TrainingError("there are no pairs to train on")
+    packed = [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], training.max_length)]
+    plan = make_plan(training, len(pairs), len(packed), processes=int(os.environ.get("WORLD_SIZE", "1")))
+    rows = order_rows(packed, plan, random_seed)
+    torch.manual_seed(random_seed)
+    model = load_trainable(base, training)
+    key = fingerprint(pairs, base, training, random_seed)
+    checkpoints = Checkpoints(work, key, seconds=training.save_minutes * 60)
+    trainer = _RowTrainer(
+        rates=learning_rates(training, plan.steps),
+        model=model,
+        args=_trainer_arguments(training, plan, work, random_seed),
+        train_dataset=rows,
+        data_collator=collate,
+        callbacks=[_Logbook(_tokens_until_step(rows, plan)), checkpoints],
+    )
+    trainer.remove_callback(PrinterCallback)
+    log.info(
+        f"{len(pairs):,} pairs in {len(packed):,} rows, {plan.steps:,} steps of {plan.rows_per_step} rows,"
+        f" {model.num_parameters(only_trainable=True):,} trained parameters"
+    )
+    trainer.train(resume_from_checkpoint=checkpoints.latest())
+    if trainer.is_world_process_zero():
+        save_model(model, base, tokenizer, output, resolve_precision(training.precision))
+        write_table(table, trainer.state)
+        shutil.rmtree(work, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+
+
+def make_plan(training: Training, examples: int, rows: int, processes: int) -> Plan:
+    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many.
+
+    A number of rows that cannot be spread evenly becomes the nearest that can.
+    """
+    batch_size, passes = _batch_size_and_passes(training, examples)
+    rows_per_process = max(1.0, batch_size * rows / examples / processes)
+    accumulation = math.ceil(round(rows_per_process) / training.rows_per_device)
+    plan = Plan(0, processes, max(1, round(rows_per_process / accumulation)), accumulation)
+    return Plan(max(1, round(passes * rows / plan.rows_per_step)), processes, plan.rows_per_device, accumulation)
+
+
+def _batch_size_and_passes(training: Training, examples: int) -> tuple[int, float]:
+    """Examples per step and passes over the data, by the settings or their schedule (paper, table 18)."""
+    if not training.schedule:
+        return training.batch_size, training.epochs
+    schedule = sorted(training.schedule, key=lambda row: row.examples)
+    reached = [row for row in schedule if row.examples <= examples] or schedule[:1]
+    sizes = np.log([row.examples for row in schedule])
+    passes = [row.steps * row.batch_size / row.examples for row in schedule]
+    return reached[-1].batch_size, float(np.interp(math.log(examples), sizes, passes))
+
+
+def order_rows(packed: Sequence[PackedRow], plan: Plan, random_seed: int) -> list[PackedRow]:
+    """Exactly the rows of all steps: one shuffled pass after the other, so that no step is ever a partial one."""
+    shuffled = random.Random(random_seed)
+    rows: list[PackedRow] = []
+    while len(rows) < plan.steps * plan.rows_per_step:
+        rows += shuffled.sample(packed, len(packed))
+    return rows[: plan.steps * plan.rows_per_step]
+
+
+def learning_rates(training: Training, steps: int) -> list[float]:
+    """The learning rate of every step: up in `warmup_steps`, then linearly to `final_learning_rate` at the last."""
+    top, last = training.learning_rate, training.final_learning_rate
+    warmup = min(training.warmup_steps, steps - 1)
+    up = [top * (step + 1) / (warmup + 1) for step in range(warmup)]
+    return up + np.linspace(top, last, steps - warmup).tolist()
+
+
+def load_trainable(base: BaseModelSettings, training: Training) -> PreTrainedModel | PeftModel:
+    """The base model as it is trained: whole, in float32 unless the settings say otherwise, or with adapters."""
+    whole = training.method == "full"
+    dtype = torch.float32 if whole and base.dtype == "auto" else resolve_precision(base.dtype)
+    model = load_model(base.path, base, dtype, training.dropout)
+    positions = max_positions(model.config)
+    if positions is not None and training.max_length > positions:
+        raise TrainingError(f"max_length ({training.max_length} tokens) is more than the {positions} of {base.path}")
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if whole:
+        return model
+    lora = training.lora
+    adapters = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    return cast(PeftModel, get_peft_model(model, adapters))
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel,
+    base: BaseModelSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: torch.dtype,
+) -> None:
+    """Write a model folder whole or not at all, adapters merged, weights of `dtype`."""
+    merged = cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else model
+    # Its own configuration carries the dropout and the cache switch of the training.
+    merged.config = load_config(base.path, base)
+    merged.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(end_token_ids(tokenizer)),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    merged.to(dtype=dtype)  # type: ignore[call-arg]
+    merged.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def fingerprint(pairs: Sequence[EncodedPair], base: BaseModelSettings, training: Training, random_seed: int) -> str:
+    """16 hexadecimal digits that differ for trainings that differ, so that none goes on from another's checkpoint."""
+    digest = hashlib.blake2b(spec(base=base, training=training, random_seed=random_seed).encode(), digest_size=8)
+    for pair in pairs:
+        digest.update(f"{pair.id} {pair.prompt_tokens} {len(pair.ids)} ".encode())
+        digest.update(pair.ids.tobytes())
+    return digest.hexdigest()
+
+
+class _RowTrainer(Trainer):
+    """A Trainer that takes its rows in their order and its learning rates from a list."""
+
+    def __init__(self, rates: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rates = rates
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """Follow the list; it is asked once more after the last step."""
+        top, rates = self.args.learning_rate, self.rates
+        self.lr_scheduler = LambdaLR(
+            optimizer or cast(Optimizer, self.optimizer), lambda step: rates[min(step, len(rates) - 1)] / top
+        )
+        return self.lr_scheduler
+
+
+class _Logbook(TrainerCallback):
+    """Completes the Trainer's log: tokens, seconds, speed; and tells how far the training is."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = tokens
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock, or go on from the time of the checkpoint."""
+        self.last = (_table_rows(state) or [dict.fromkeys(TABLE_COLUMNS, 0.0)])[-1]
+        self.started = time.monotonic() - self.last["seconds"]
+        self.told = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Log about TABLE_ROWS times, always at the last step."""
+        interval = max(1, state.max_steps // TABLE_ROWS)
+        control.should_log = state.global_step % interval == 0 or state.global_step == state.max_steps
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Add what the Trainer does not know. Raises TrainingError when the loss is not finite."""
+        row = state.log_history[-1]
+        if "loss" not in row:
+            return
+        if not math.isfinite(row["loss"]):
+            raise TrainingError(f"the loss is {row['loss']} at step {row['step']}; lower the learning rate")
+        row["tokens"] = self.tokens[state.global_step - 1]
+        row["seconds"] = time.monotonic() - self.started
+        speed = (row["tokens"] - self.last["tokens"]) / max(row["seconds"] - self.last["seconds"], 1e-9)
+        row["tokens_per_second"] = speed
+        self.last = row
+        finished = row["step"] == state.max_steps
+        if state.is_world_process_zero and (finished or time.monotonic() - self.told >= TELL_SECONDS):
+            self.told = time.monotonic()
+            left = row["seconds"] / row["step"] * (state.max_steps - row["step"])
+            log.info(
+                f"step {row['step']:,} of {state.max_steps:,}, loss {row['loss']:.3f}, {speed:,.0f} tokens/s,"
+                f" {left:,.0f} s left"
+            )
+
+
+def _table_rows(state: TrainerState) -> list[dict[str, float]]:
+    """The rows of the Trainer's log that tell of training steps."""
+    return [row for row in state.log_history if "loss" in row]
+
+
+def write_table(path: Path, state: TrainerState) -> None:
+    """Write the log as tab-separated values with the columns TABLE_COLUMNS."""
+    with replace_file(path) as stream:
+        print(*TABLE_COLUMNS, sep="\t", file=stream)
+        for row in _table_rows(state):
+            print(*(f"{row[column]:.7g}" for column in TABLE_COLUMNS), sep="\t", file=stream)
+
+
+def _tokens_until_step(rows: Sequence[PackedRow], plan: Plan) -> list[int]:
+    """Tokens, without padding, that have been seen after every step."""
+    sums = list(accumulate(sum(len(pair.ids) for pair in row) for row in rows))
+    return sums[plan.rows_per_step - 1 :: plan.rows_per_step]
+
+
+def _trainer_arguments(training: Training, plan: Plan, work: Path, random_seed: int) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=plan.rows_per_device,
+        gradient_accumulation_steps=plan.accumulation,
+        max_steps=plan.steps,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_gradient_norm,
+        bf16=resolve_precision(training.precision) == torch.bfloat16,
+        seed=random_seed,
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    # Left alone, the Trainer spreads one process over all visible GPUs (DataParallel).
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -1,0 +1,85 @@
+"""How fast pages become segments on one core, beside trafilatura.
+
+    python benchmarks/segments.py pages-1.warc.gz pages-2.warc.gz
+
+Prints a Markdown table of pages and megabytes of HTML per second of processor time. Every row reads the WARC files
+again; trafilatura, which only extracts the text, gets every so many-th page (`--sample`). Needs the `benchmark` extra.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import trafilatura
+from resiliparse.extract.html2text import extract_plain_text
+
+from backtranslation.filters import navigation_pattern, reason_to_drop
+from backtranslation.pages import html_pieces
+from backtranslation.readers import Document, ShardIdentity, Tally, read_documents
+from backtranslation.segments import cut_page
+from backtranslation.settings import Fields, SegmentFilters, SegmentSettings
+
+SETTINGS, FILTERS = SegmentSettings(), SegmentFilters()
+NAVIGATION = navigation_pattern(FILTERS.navigation_headers)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("warc", nargs="+", type=Path)
+    parser.add_argument("--sample", type=int, default=20, help="one page in so many for trafilatura (default: 20)")
+    args = parser.parse_args()
+
+    print("| from WARC to | pages | pages/s/core | MB/s/core |\n|---|---|---|---|")
+    measure("records, decoded", lambda document: None, args.warc)
+    measure("Markdown and headers of the whole page", lambda document: html_pieces(document.content), args.warc)
+    measure("**filtered segments**", keep_passages, args.warc)
+    measure("resiliparse main content", resiliparse_text, args.warc)
+    measure("trafilatura", trafilatura_text, args.warc, args.sample)
+    measure("trafilatura, fast", trafilatura_fast_text, args.warc, args.sample)
+
+
+def measure(name: str, work: Callable[[Document], object], paths: list[Path], sample: int = 1) -> None:
+    """Print a row: processor time of reading every `sample`-th page of the files and doing the work."""
+    pages = megabytes = 0.0
+    work(Document("<h1>Warm</h1><p>Models are loaded at the first call.</p>", True, "", "", 0))
+    started = time.process_time()
+    for document in read_pages(paths, sample):
+        work(document)
+        pages += 1
+        megabytes += len(document.content) / 1e6
+    seconds = time.process_time() - started
+    print(f"| {name} | {pages:,.0f} | {pages / seconds:,.0f} | {megabytes / seconds:,.1f} |", flush=True)
+
+
+def read_pages(paths: list[Path], sample: int) -> Iterator[Document]:
+    """The first of each `sample` pages of all files."""
+    for path in paths:
+        shard = ShardIdentity(name=path.name, source="benchmark", format="warc", splits=sample)
+        yield from read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, Tally())
+
+
+def keep_passages(document: Document) -> object:
+    """What extract_segments does with a page."""
+    passages = cut_page(document.content, SETTINGS, NAVIGATION, Tally().counts)
+    return [passage for passage in passages if not reason_to_drop(passage, FILTERS)]
+
+
+def resiliparse_text(document: Document) -> object:
+    """Main content with minimal markup."""
+    return extract_plain_text(document.content, main_content=True, preserve_formatting="minimal_html")
+
+
+def trafilatura_text(document: Document) -> object:
+    """Markdown with the default settings."""
+    return trafilatura.extract(document.content, output_format="markdown")
+
+
+def trafilatura_fast_text(document: Document) -> object:
+    """Markdown without the fallbacks."""
+    return trafilatura.extract(document.content, output_format="markdown", fast=True)
+
+
+if __name__ == "__main__":
+    main()

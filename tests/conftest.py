@@ -1,0 +1,60 @@
+"""Fixtures for tests that need a model, a tokenizer or the project's prompts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import ROOT, build_model_folder, build_tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from backtranslation.prompts import PromptSet
+from backtranslation.settings import BaseModelSettings, Prompts
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only lose by more threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a random model of an architecture, made once."""
+
+    def build(architecture: str) -> Path:
+        folder = tmp_path_factory.getbasetemp() / f"base-{architecture}"
+        if not folder.exists():
+            build_model_folder(folder, architecture)
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def base(model_folder: Callable[[str], Path]) -> BaseModelSettings:
+    return BaseModelSettings(path=str(model_folder("llama")))
+
+
+@pytest.fixture(scope="session")
+def prompt_settings() -> Prompts:
+    """The prompt files of the project, wherever the tests are run from."""
+    files = {key: str(ROOT / value) for key, value in Prompts().model_dump().items() if value.endswith(".jinja")}
+    return Prompts(**files)
+
+
+@pytest.fixture(scope="session")
+def prompts(prompt_settings: Prompts) -> PromptSet:
+    return PromptSet(prompt_settings)
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
+    return {kind: build_tokenizer(kind) for kind in ("plain", "chat", "start")}

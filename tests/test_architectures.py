@@ -1,0 +1,119 @@
+"""Every architecture trains, generates and scores: packed rows and shared prefixes change nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import CONFIGS, make_pairs
+from transformers import AutoModelForCausalLM
+
+from backtranslation.engine import Request, load_engine, row_seed
+from backtranslation.models import load_tokenizer
+from backtranslation.packing import collate, pack
+from backtranslation.prompts import NO_LABEL, PromptSet, encode_forward, forward_message, render_prompt, score_message
+from backtranslation.settings import BaseModelSettings, Generation, Sampling, Training
+from backtranslation.training import train_model
+from backtranslation.transformers_engine import TransformersEngine
+
+ModelFolder = Callable[[str], Path]
+GREEDY = Sampling(temperature=0, max_new_tokens=12)
+architectures = pytest.mark.parametrize("architecture", CONFIGS)
+
+
+def target_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Negative log likelihood of every labelled token, in order."""
+    labels = batch["labels"]
+    with torch.no_grad():
+        logits = model(batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
+    return losses[labels[:, 1:] != NO_LABEL]
+
+
+@architectures
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_packed_batch_has_the_losses_of_its_rows_alone(
+    architecture: str, attention: str, model_folder: ModelFolder, prompts: PromptSet
+) -> None:
+    folder = model_folder(architecture)
+    tokenizer = load_tokenizer(str(folder), BaseModelSettings(path=str(folder)), prompts)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention).eval()
+    pairs = [encode_forward(tokenizer, prompts, row, "seed", 256) for row in make_pairs(12)]
+    rows = [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], 256)]
+    assert len(rows) < len(pairs)
+    packed = target_losses(model, collate(rows))
+    alone = torch.cat([target_losses(model, collate([[pair]])) for row in rows for pair in row])
+    torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-4)
+
+
+@architectures
+def test_train_generate_and_score(
+    architecture: str, model_folder: ModelFolder, prompts: PromptSet, tmp_path: Path
+) -> None:
+    base = BaseModelSettings(path=str(model_folder(architecture)))
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    training = Training(
+        learning_rate=1e-3, final_learning_rate=1e-4, max_length=256, batch_size=4, epochs=2, rows_per_device=4
+    )
+    pairs = [encode_forward(tokenizer, prompts, row, "seed", training.max_length) for row in make_pairs(12)]
+    model = tmp_path / "model"
+    train_model(pairs, base, training, tokenizer, model, tmp_path / "work", tmp_path / "log.tsv", 1)
+    assert [path.name for path in model.iterdir() if path.suffix in (".safetensors", ".bin", ".pt")] == [
+        "model.safetensors"
+    ]
+
+    engine, tokenizer = load_engine(Generation(), str(model), base, prompts)
+    requests = [
+        Request(row["id"], render_prompt(tokenizer, forward_message(prompts, row["instruction"], "answer")), 7)
+        for row in make_pairs(5)
+    ]
+    assert {done.id for done in engine.generate(requests, GREEDY)} == {request.id for request in requests}
+    shares = dict(engine.choose([(request.id, request.prompt + "Score:") for request in requests], [" 1", " 2", " 3"]))
+    assert shares.keys() == {request.id for request in requests}
+    assert all(sum(three) == pytest.approx(1) for three in shares.values())
+
+
+@architectures
+def test_greedy_batches_equal_generate_row_by_row(
+    architecture: str, model_folder: ModelFolder, prompts: PromptSet
+) -> None:
+    """Against transformers' own generate, with prompts that share a long beginning and with prompts that do not.
+
+    The sliding windows of Mistral and Gemma (48 tokens) are shorter than the prompts.
+    """
+    base = BaseModelSettings(path=str(model_folder(architecture)))
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    assert isinstance(engine, TransformersEngine)
+    rows = make_pairs(9, seed=3)
+    shared = [render_prompt(tokenizer, forward_message(prompts, make_pairs(1)[0]["response"] + row["response"], "seed"))
+              for row in rows]  # fmt: skip
+    for texts in (shared, [row["response"] for row in rows]):
+        requests = [Request(str(number), text, 0) for number, text in enumerate(texts)]
+        written = {done.id: done for done in engine.generate(requests, GREEDY)}
+        for request in requests:
+            ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt").input_ids
+            whole = engine.model.generate(
+                ids, max_new_tokens=12, do_sample=False, eos_token_id=engine.end_ids.tolist(),
+                pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+            expected = tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
+            assert written[request.id].text == expected
+
+
+@architectures
+def test_a_row_does_not_depend_on_its_batch(architecture: str, model_folder: ModelFolder, prompts: PromptSet) -> None:
+    base = BaseModelSettings(path=str(model_folder(architecture)))
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    sampling = Sampling(temperature=1.0, top_p=0.9, max_new_tokens=12)
+    requests = [
+        Request(
+            row["id"],
+            render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"]))[-400:],
+            row_seed(1, row["id"]),
+        )
+        for row in make_pairs(8)
+    ]
+    together = {done.id: done for done in engine.generate(requests, sampling)}
+    alone = {done.id: done for request in requests for done in engine.generate([request], sampling)}
+    assert together == alone
+    assert len({done.text for done in together.values()}) == len(requests)

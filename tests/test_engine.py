@@ -1,0 +1,207 @@
+"""The transformers engine: sampling, shared prefixes, choices, memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import make_pairs
+from transformers import PreTrainedTokenizerBase
+
+from backtranslation.engine import Request, load_engine, row_seed
+from backtranslation.models import ModelError
+from backtranslation.prompts import PromptSet, render_prompt, score_message
+from backtranslation.settings import BaseModelSettings, Generation, Sampling
+from backtranslation.transformers_engine import EngineError, Prefix, TransformersEngine, common_prefix, next_tokens
+
+SAMPLING = Sampling(temperature=0.9, top_p=0.95, max_new_tokens=16)
+
+
+@pytest.fixture(scope="module")
+def base(model_folder: Callable[[str], Path]) -> BaseModelSettings:
+    return BaseModelSettings(path=str(model_folder("qwen")))
+
+
+@pytest.fixture(scope="module")
+def loaded(base: BaseModelSettings, prompts: PromptSet) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    assert isinstance(engine, TransformersEngine)
+    return engine, tokenizer
+
+
+@pytest.fixture
+def engine(loaded: tuple[TransformersEngine, PreTrainedTokenizerBase]) -> TransformersEngine:
+    return loaded[0]
+
+
+@pytest.fixture
+def requests(
+    loaded: tuple[TransformersEngine, PreTrainedTokenizerBase], prompts: PromptSet, engine: TransformersEngine
+) -> list[Request]:
+    """Scoring prompts whose rubric is cut short: half of each is common to all."""
+    return [
+        Request(
+            row["id"],
+            render_prompt(loaded[1], score_message(prompts, row["instruction"], row["response"])[-280:]),
+            row_seed(1, row["id"]),
+        )
+        for row in make_pairs(20)
+    ]
+
+
+def test_row_seeds_differ_by_run_row_and_sample_and_stay_the_same() -> None:
+    seeds = {row_seed(run, row, sample) for run in (1, 2) for row in ("a", "b") for sample in (0, 1)}
+    assert len(seeds) == 8
+    assert row_seed(1, "a") == row_seed(1, "a", 0) == 16049665814935191492
+
+
+def test_small_batches_give_the_same_text(engine: TransformersEngine, requests: list[Request]) -> None:
+    small = TransformersEngine(engine.model, engine.tokenizer, batch_tokens=1500)
+    assert sorted(engine.generate(requests, SAMPLING), key=lambda done: done.id) == sorted(
+        small.generate(requests, SAMPLING), key=lambda done: done.id
+    )
+
+
+def test_the_shared_prefix_is_computed_once_and_changes_nothing(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    handle = engine.model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    text = {done.id: done.text for done in engine.generate(requests, SAMPLING)}
+    shared_prompt_tokens, widths = sum(width for width in widths if width > 1), []
+    handle.remove()
+    lengths = [len(engine.tokenizer(request.prompt).input_ids) for request in requests]
+    assert shared_prompt_tokens == max(lengths)
+    monkeypatch.setattr(engine, "_share_prefix", lambda sequences, new_tokens: Prefix(0, None))
+    assert text == {done.id: done.text for done in engine.generate(requests, SAMPLING)}
+
+
+def test_replies_end_at_the_end_of_turn(engine: TransformersEngine, requests: list[Request]) -> None:
+    done = list(engine.generate(requests, Sampling(temperature=3.0, top_p=1.0, max_new_tokens=200)))
+    assert {one.finished for one in done} == {True, False}
+    for one in done:
+        assert one.tokens < 200 if one.finished else one.tokens == 200
+        assert "<|close|>" not in one.text
+
+
+def test_choose_is_the_softmax_over_the_next_token(engine: TransformersEngine, requests: list[Request]) -> None:
+    choices = [" 1", " 2", " 3", " 4", " 5"]
+    found = dict(engine.choose([(request.id, request.prompt + "Score:") for request in requests], choices))
+    assert found.keys() == {request.id for request in requests}
+    tokens = [engine.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
+    assert all(len(ids) == 1 for ids in tokens)
+    for request in requests:
+        ids = engine.tokenizer(request.prompt + "Score:", add_special_tokens=False, return_tensors="pt").input_ids
+        with torch.no_grad():
+            logits = engine.model(ids).logits[0, -1]
+        expected = np.exp([logits[one].item() for (one,) in tokens])
+        np.testing.assert_allclose(found[request.id], expected / expected.sum(), rtol=1e-3)
+
+
+def test_choices_with_several_tokens_are_told_apart_where_they_differ(
+    engine: TransformersEngine, requests: list[Request]
+) -> None:
+    prompt = [(requests[0].id, requests[0].prompt)]
+    whole = dict(engine.choose(prompt, ["Better: 1", "Better: 2"]))
+    rest = dict(engine.choose([(requests[0].id, requests[0].prompt + "Better:")], [" 1", " 2"]))
+    np.testing.assert_allclose(whole[requests[0].id], rest[requests[0].id], rtol=1e-4)
+
+
+@pytest.mark.parametrize("choices", [["yes", "yes"], [" 1", " 1 2"]])
+def test_choices_that_cannot_be_told_apart_are_an_error(
+    choices: list[str], engine: TransformersEngine, requests: list[Request]
+) -> None:
+    with pytest.raises(EngineError, match=r"row pair-0: the choices .* do not differ"):
+        list(engine.choose([(requests[0].id, requests[0].prompt)], choices))
+
+
+def test_a_prompt_too_long_for_the_model_is_an_error_naming_its_row(engine: TransformersEngine) -> None:
+    request = Request("far-too-long", "water " * 600, 0)
+    with pytest.raises(EngineError, match=r"row far-too-long: .* too long for the 512 positions"):
+        list(engine.generate([request], SAMPLING))
+
+
+def test_a_reply_ends_with_the_positions_of_the_model(model_folder: Callable[[str], Path], prompts: PromptSet) -> None:
+    """Prompts of different lengths in one batch, all with room for less than may be written; GPT-2 learns positions."""
+    base = BaseModelSettings(path=str(model_folder("gpt2")))
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    requests = [Request(str(count), " water" * count, 1) for count in range(485, 509, 3)]
+    lengths = {request.id: len(tokenizer(request.prompt).input_ids) for request in requests}
+    replies = list(engine.generate(requests, Sampling(temperature=0, max_new_tokens=400)))
+    assert any(not done.finished for done in replies)
+    assert all(done.finished or done.tokens == 512 - lengths[done.id] for done in replies)
+
+
+def test_no_requests_give_nothing(engine: TransformersEngine) -> None:
+    assert list(engine.generate([], SAMPLING)) == []
+    assert list(engine.choose([], ["1", "2"])) == []
+
+
+def test_a_batch_that_does_not_fit_into_the_memory_is_halved(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {done.id: done for done in engine.generate(requests, SAMPLING)}
+    sizes: list[int] = []
+
+    def memory_of_six_rows(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
+        rows = kwargs["input_ids"].shape[0]
+        sizes.append(rows)
+        if rows > 6:
+            raise torch.cuda.OutOfMemoryError("no memory for more than six rows")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    handle = engine.model.register_forward_pre_hook(memory_of_six_rows, with_kwargs=True)
+    try:
+        assert expected == {done.id: done for done in engine.generate(requests, SAMPLING)}
+    finally:
+        handle.remove()
+    assert [size for size in sizes if size > 6] == [20, 10]
+
+
+def test_sampling_follows_the_nucleus() -> None:
+    """20,000 draws from four tokens: 0.5, 0.3, 0.15, 0.05; the nucleus of 0.9 is the first three."""
+    probabilities = np.array([0.05, 0.5, 0.15, 0.3])
+    logits = torch.tensor(np.log(probabilities), dtype=torch.float32).expand(20_000, -1)
+    uniforms = torch.tensor(np.random.default_rng(0).random(20_000))
+    nucleus = Sampling(temperature=1.0, top_p=0.9)
+    shares = np.bincount(next_tokens(logits, uniforms, nucleus), minlength=4) / 20_000
+    np.testing.assert_allclose(shares, [0, 0.5 / 0.95, 0.15 / 0.95, 0.3 / 0.95], atol=0.015)
+    everything = Sampling(temperature=2.0, top_p=1.0)
+    shares = np.bincount(next_tokens(logits, uniforms, everything), minlength=4) / 20_000
+    flat = probabilities**0.5
+    np.testing.assert_allclose(shares, flat / flat.sum(), atol=0.015)
+    assert next_tokens(logits[:3], uniforms[:3], Sampling(temperature=0)).tolist() == [1, 1, 1]
+
+
+def test_a_nucleus_of_thousands_of_tokens_is_the_whole_of_it() -> None:
+    """2,000 tokens of equal probability: half of them hold half of the mass, drawn evenly."""
+    uniforms = torch.linspace(0, 0.9999, 500, dtype=torch.float64)
+    logits = torch.arange(2000).flip(0).mul(1e-6).expand(500, -1)
+    tokens = next_tokens(logits, uniforms, Sampling(temperature=1.0, top_p=0.5))
+    assert tokens.max() in range(990, 1010) and tokens.min() == 0
+    assert tokens.unique().numel() == 500
+
+
+def test_common_prefix() -> None:
+    assert common_prefix([[1, 2, 3], [1, 2, 4, 5], [1, 2]]) == [1, 2]
+    assert common_prefix([[1, 2], [2, 2]]) == []
+    assert common_prefix([[5, 6]]) == [5, 6]
+
+
+@pytest.mark.parametrize("path", ["no/such/folder", "./nowhere"])
+def test_a_model_that_is_not_there_is_one_clear_error(path: str, base: BaseModelSettings, prompts: PromptSet) -> None:
+    with pytest.raises(ModelError, match=f"{path}: cannot load"):
+        load_engine(Generation(), path, base, prompts)
+
+
+def test_pickled_weights_are_refused(
+    base: BaseModelSettings, prompts: PromptSet, tmp_path: Path, engine: TransformersEngine
+) -> None:
+    engine.model.config.save_pretrained(tmp_path)
+    engine.tokenizer.save_pretrained(tmp_path)
+    torch.save(engine.model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot load the model"):
+        load_engine(Generation(), str(tmp_path), base, prompts)

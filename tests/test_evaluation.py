@@ -1,0 +1,166 @@
+"""Held-out loss, answers and judgements of a tiny random model, against the same numbers worked out one by one."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from tiny_models import ROOT, make_pairs
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from backtranslation import evaluation
+from backtranslation.engine import Completion, Engine, Request, load_engine, row_seed
+from backtranslation.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
+from backtranslation.files import DataError, read_rows, write_rows
+from backtranslation.prompts import (
+    EncodedPair,
+    PromptSet,
+    encode_forward,
+    forward_message,
+    judge_message,
+    render_prompt,
+)
+from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, spec
+
+PAIRS = make_pairs(6)
+SAMPLING = Sampling(temperature=0.7, max_new_tokens=6)
+
+
+class Loaded(NamedTuple):
+    """A tiny model in every form that the tests need."""
+
+    folder: str
+    model: PreTrainedModel
+    engine: Engine
+    tokenizer: PreTrainedTokenizerBase
+    prompts: PromptSet
+
+
+@pytest.fixture
+def judge_settings(prompt_settings: Prompts, tmp_path: Path) -> Prompts:
+    """The shipped prompts with a short one for the judge, which two answers and a tiny context leave room for."""
+    (tmp_path / "judge.jinja").write_text("{{ instruction }} 1 {{ first }} 2 {{ second }}")
+    return prompt_settings.model_copy(update={"judge": str(tmp_path / "judge.jinja")})
+
+
+@pytest.fixture
+def loaded(base: BaseModelSettings, judge_settings: Prompts) -> Loaded:
+    prompts = PromptSet(judge_settings)
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    return Loaded(base.path, AutoModelForCausalLM.from_pretrained(base.path), engine, tokenizer, prompts)
+
+
+@pytest.fixture
+def pairs(loaded: Loaded) -> list[EncodedPair]:
+    return [encode_forward(loaded.tokenizer, loaded.prompts, pair, "seed", 512) for pair in PAIRS]
+
+
+def test_loss_in_batches_is_the_loss_of_each_pair_alone(loaded: Loaded, pairs: list[EncodedPair]) -> None:
+    losses = held_out_losses(loaded.model, pairs)
+    assert [loss.id for loss in losses] == [pair.id for pair in pairs]
+    for pair, loss in zip(pairs, losses, strict=True):
+        ids = torch.tensor([pair.ids.tolist()])
+        with torch.no_grad():
+            alone = loaded.model(input_ids=ids, labels=torch.tensor([pair.labels])).loss.item()
+        assert loss.loss == pytest.approx(alone, abs=1e-5)
+        assert loss.tokens == len(pair.ids) - pair.prompt_tokens
+
+
+def test_batches_hold_every_pair_once_and_stay_small(pairs: list[EncodedPair], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "LOSS_BATCH_TOKENS", 300)
+    batches = list(evaluation._batches(pairs))
+    assert sorted(pair.id for batch in batches for pair in batch) == [pair.id for pair in pairs]
+    assert len(batches) > 1
+    assert any(len(batch) > 1 for batch in batches)
+    assert all(len(batch) * max(len(pair.ids) for pair in batch) <= 300 for batch in batches if len(batch) > 1)
+
+
+def test_mean_loss_is_by_token() -> None:
+    loss, tokens = mean_loss([PairLoss("a", 2.0, 1), PairLoss("b", 1.0, 3)])
+    assert (loss, tokens) == (5 / 4, 4)
+
+
+def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded) -> None:
+    _, _, engine, tokenizer, prompts = loaded
+    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, random_seed=1)
+    assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
+    prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
+    (alone,) = engine.generate([Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"]))], SAMPLING)
+    assert answers[2]["answer"] == alone.text.strip()
+    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, random_seed=2)
+
+
+def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded) -> None:
+    one = {"id": "h", "instruction": "why", "answer": "oil"}
+    two = {"id": "h", "instruction": "why", "answer": "water"}
+    (row,) = judge_answers(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two])
+    assert row["first_wins_forward"] == pytest.approx(_chance_of_first(loaded, "oil", "water"), abs=1e-5)
+    assert row["first_wins_reversed"] == pytest.approx(1 - _chance_of_first(loaded, "water", "oil"), abs=1e-5)
+
+
+def _chance_of_first(loaded: Loaded, first: str, second: str) -> float:
+    """P("1") against P("2") after `Better:`, from the logits of one plain pass."""
+    text = render_prompt(loaded.tokenizer, judge_message(loaded.prompts, "why", first, second)) + "Better:"
+    one, two = (loaded.tokenizer(text + digit, add_special_tokens=False)["input_ids"] for digit in (" 1", " 2"))
+    place = next(number for number, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([one[:place]])).logits[0, -1]
+    return 1 / (1 + math.exp(logits[two[place]].item() - logits[one[place]].item()))
+
+
+class FirstIsBetter:
+    """An engine that always prefers what it is shown first."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        raise NotImplementedError
+
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+        yield from ((row_id, [0.9, 0.1]) for row_id, _ in reversed(prompts))
+
+
+def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded) -> None:
+    rows = [{"id": pair["id"], "instruction": "why", "answer": "oil"} for pair in PAIRS]
+    judged = judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows)
+    assert [row["id"] for row in judged] == [pair["id"] for pair in PAIRS]
+    for row in judged:
+        assert row["first_wins_forward"] + row["first_wins_reversed"] == pytest.approx(1)
+
+
+def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded) -> None:
+    rows = [{"id": name, "instruction": "why", "answer": "oil"} for name in "ab"]
+    with pytest.raises(DataError, match="same instructions"):
+        judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1])
+
+
+def test_scripts_measure_answer_and_judge(base: BaseModelSettings, judge_settings: Prompts, tmp_path: Path) -> None:
+    write_rows(tmp_path / "held_out.jsonl.zst", PAIRS)
+    slices = {"loading": base.loading(), "prompts": judge_settings, "generation": Generation()}
+    _run("evaluate_model", tmp_path, "--spec", spec(**slices, sampling=SAMPLING, max_answers=4, random_seed=1),
+         "--model", base.path, "--held-out", "held_out.jsonl.zst", "--loss", "loss.json",
+         "--answers", "answers.jsonl.zst")  # fmt: skip
+    loss = json.loads((tmp_path / "loss.json").read_text())
+    assert [pair["id"] for pair in loss["pairs"]] == [pair["id"] for pair in PAIRS]
+    assert loss["tokens"] == sum(pair["tokens"] for pair in loss["pairs"])
+    assert 0 < loss["loss"] < math.inf
+    answered = [row["id"] for row in read_rows(tmp_path / "answers.jsonl.zst")]
+    assert answered == [pair["id"] for pair in PAIRS[:4]]
+
+    _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
+         "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst",
+         "--judgements", "same.jsonl.zst")  # fmt: skip
+    judged = list(read_rows(tmp_path / "same.jsonl.zst"))
+    assert [row["id"] for row in judged] == answered
+    for row in judged:
+        # A model against itself: whatever the judge likes about a place, both orders together are a draw.
+        assert row["first_wins_forward"] + row["first_wins_reversed"] == pytest.approx(1, abs=1e-5)
+
+
+def _run(script: str, folder: Path, *arguments: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

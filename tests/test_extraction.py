@@ -1,0 +1,155 @@
+"""The two scripts of the first step on real files: what they write, what they count, what they cost."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from warc_files import page, record, write_warc
+
+from backtranslation.files import Row, read_rows, write_rows
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def extract(
+    path: Path, folder: Path, name: str = "web-a", file_format: str = "warc"
+) -> subprocess.CompletedProcess[str]:
+    spec = {"shard": {"name": name, "source": "web", "format": file_format}, "segments": {"max_page_bytes": 1_000_000}}
+    outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
+    return run_script("extract_segments", "--spec", json.dumps(spec), "--input", path, *outputs)
+
+
+def rows_of(path: Path) -> list[Row]:
+    return list(read_rows(path))
+
+
+def distinct_page(number: int) -> str:
+    """A page whose sentences stand on no other page."""
+    sentences = (
+        f"<p>In the {number}th garden the {number * 31 + part}th bed has plants from the {number * 17 + part}th "
+        f"country, and they grow best when {part} litres of rain fall in a week.</p>"
+        for part in range(12)
+    )
+    return f"<html><body><nav>Home</nav><h1>Garden {number}</h1>{''.join(sentences)}</body></html>"
+
+
+def test_segments_can_be_traced_to_their_page(tmp_path: Path) -> None:
+    path = write_warc(
+        tmp_path / "a.warc.gz",
+        record(distinct_page(1).encode(), url="https://example.org/1"),
+        record(b"gone", status="404 Not Found"),
+        record(distinct_page(2).encode(), url="https://example.org/2"),
+    )
+    result = extract(path, tmp_path)
+    assert result.returncode == 0, result.stderr
+    first, second = rows_of(tmp_path / "web-a.jsonl.zst")
+    assert list(first) == ["id", "text", "url", "source", "shard", "file", "record_offset", "heading_path"]
+    assert (first["url"], first["source"], first["shard"]) == ("https://example.org/1", "web", "web-a")
+    assert (second["heading_path"], second["file"]) == (["Garden 2"], "a.warc.gz")
+    assert path.read_bytes()[second["record_offset"] :].startswith(b"\x1f\x8b")
+    funnel = json.loads((tmp_path / "web-a.json").read_text())
+    assert funnel["counts"] == {
+        "records/read": 3, "records/HTTP status other than 200": 1, "sections/found": 2, "segments/extracted": 2,
+        "sections/navigation": 0, "sections/inside a segment": 0,
+    }  # fmt: skip
+    assert "404" in result.stderr
+
+
+def test_unreadable_file_stops_with_one_line_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"no WARC at all" * 100)
+    result = extract(path, tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith(f"extract_segments: error: {path}")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "web-a.jsonl.zst").exists()
+
+
+def test_unknown_language_stops_before_reading(tmp_path: Path) -> None:
+    spec = {"shard": {"name": "a", "source": "a", "format": "warc"}, "filters": {"languages": ["english"]}}
+    outputs = ("--segments", tmp_path / "a.jsonl.zst", "--funnel", tmp_path / "a.json")
+    result = run_script("extract_segments", "--spec", json.dumps(spec), "--input", tmp_path / "absent", *outputs)
+    assert result.returncode == 1 and "english" in result.stderr and "Traceback" not in result.stderr
+
+
+def deduplicate(folder: Path, output: Path, names: list[str], held_out: list[Row]) -> pd.DataFrame:
+    """Run the second script on extracted shards; return the funnel."""
+    write_rows(folder / "held_out.jsonl.zst", held_out)
+    result = run_script(
+        "deduplicate_segments", "--spec", "{}", "--held-out", folder / "held_out.jsonl.zst",
+        "--extracted", *(folder / f"{name}.jsonl.zst" for name in names),
+        "--funnels", *(folder / f"{name}.json" for name in names),
+        "--outputs", *(output / f"{name}.jsonl.zst" for name in names),
+        "--funnel", output / "funnel.tsv",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return pd.read_csv(output / "funnel.tsv", sep="\t")
+
+
+def test_earlier_shards_win_and_later_ones_change_nothing(tmp_path: Path) -> None:
+    pages = {"web-a": range(0, 6), "web-b": range(4, 10), "web-c": range(8, 12)}
+    for name, numbers in pages.items():
+        records = [record(distinct_page(number).encode(), url=f"https://{name}.org/{number}") for number in numbers]
+        assert extract(write_warc(tmp_path / f"{name}.warc", *records), tmp_path, name).returncode == 0
+    held_out = [
+        {
+            "id": "h",
+            "instruction": "Tell me about gardens.",
+            "response": rows_of(tmp_path / "web-a.jsonl.zst")[0]["text"],
+        }
+    ]
+    before, after = tmp_path / "before", tmp_path / "after"
+    deduplicate(tmp_path, before, ["web-a", "web-b"], held_out)
+    funnel = deduplicate(tmp_path, after, ["web-a", "web-b", "web-c"], held_out)
+    kept = {name: [row["heading_path"][-1] for row in rows_of(after / f"{name}.jsonl.zst")] for name in pages}
+    assert kept["web-a"] == [f"Garden {number}" for number in range(1, 6)]
+    assert kept["web-b"] == [f"Garden {number}" for number in range(6, 10)]
+    assert kept["web-c"] == ["Garden 10", "Garden 11"]
+    for name in ("web-a", "web-b"):
+        assert (before / f"{name}.jsonl.zst").read_bytes() == (after / f"{name}.jsonl.zst").read_bytes()
+    counts = funnel.groupby("step")["count"].sum()
+    dropped = counts["segments/duplicate"] + counts.get("segments/near duplicate", 0) + counts["segments/held out"]
+    assert counts["segments/extracted"] == counts["segments/kept"] + dropped == 16
+    assert counts["segments/held out"] == 1
+    assert set(funnel["shard"]) == set(pages) and set(funnel["source"]) == {"web"}
+
+
+@pytest.mark.timeout(300)
+def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+    """300 MB of pages and pictures, and one page of 100 MB, in less than 1 GiB."""
+    path = tmp_path / "large.warc"
+    picture = record(b"\x89PNG" + b"x" * 2_000_000, content_type="image/png")
+    dense = record(("<h1>A</h1>" + "<p>x</p>" * 120_000).encode())  # just below the size limit, as many tags as can be
+    with path.open("wb") as stream:
+        stream.write(record(b"<p>" + b"x" * 100_000_000))
+        for number in range(90):
+            stream.write(picture)
+            stream.write(record(distinct_page(number).encode()))
+        stream.write(dense * 2)
+    result = extract(path, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(rows_of(tmp_path / "web-a.jsonl.zst")) == 90
+    counts = json.loads((tmp_path / "web-a.json").read_text())["counts"]
+    assert counts["records/too large"] == 1 and counts["records/not HTML"] == 90
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak_kib < 1024 * 1024
+
+
+def test_other_formats_go_the_same_way(tmp_path: Path) -> None:
+    text = " ".join(f"The {number}th plant needs water every {number} days in summer." for number in range(30))
+    write_rows(tmp_path / "a.jsonl.zst", [{"text": text, "url": "u"}, {"html": page(), "url": "v"}])
+    result = extract(tmp_path / "a.jsonl.zst", tmp_path, "web-x", "jsonl")
+    assert result.returncode == 0, result.stderr
+    assert [(row["url"], row["heading_path"]) for row in rows_of(tmp_path / "web-x.jsonl.zst")] == [
+        ("u", []),
+        ("v", ["How to water plants"]),
+    ]

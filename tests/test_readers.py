@@ -1,0 +1,335 @@
+"""Reading corpus files: every format, what is hostile in each, names of shards."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import zstandard
+from warc_files import page, record, warc_record, write_warc
+
+from backtranslation.decoding import decode_text
+from backtranslation.files import DataError, UserError
+from backtranslation.readers import (
+    EXAMPLES_IN_LOG,
+    MAX_TAGS,
+    Document,
+    ShardIdentity,
+    Tally,
+    list_shards,
+    read_documents,
+)
+from backtranslation.settings import Fields, Source
+
+HTML = page().encode()
+MAX_BYTES = 100_000
+
+
+def read(
+    path: Path, file_format: str, split: int = 1, splits: int = 1, fields: Fields | None = None
+) -> tuple[list[Document], Tally]:
+    """All documents of a file, and what was counted."""
+    shard = ShardIdentity.model_validate(
+        {"name": "s", "source": "s", "format": file_format, "split": split, "splits": splits}
+    )
+    tally = Tally()
+    return list(read_documents(path, shard, fields or Fields(), MAX_BYTES, tally)), tally
+
+
+@pytest.mark.parametrize("suffix", [".warc", ".warc.gz", ".warc.zst"])
+def test_warc_gives_pages_with_address_and_offset(tmp_path: Path, suffix: str) -> None:
+    records = [record(HTML, url=f"https://example.org/{number}") for number in range(3)]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".warc.zst":
+        path.write_bytes(b"".join(map(zstandard.compress, records)))
+    else:
+        write_warc(path, *records)
+    documents, tally = read(path, "warc")
+    assert [document.url for document in documents] == [f"https://example.org/{number}" for number in range(3)]
+    assert {document.content for document in documents} == {HTML.decode()}
+    assert tally.counts == {"records/read": 3}
+    stored = path.read_bytes()
+    for document in documents:
+        assert stored[document.record_offset :].startswith((b"WARC/1.0", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+
+
+HOSTILE_RECORDS = {
+    "no address": (record(HTML, url=None), "records/no address"),
+    "not found": (record(HTML, status="404 Not Found"), "records/HTTP status other than 200"),
+    "a picture": (record(b"\x89PNG\r\n", content_type="image/png"), "records/not HTML"),
+    "no content type": (record(HTML, content_type=""), "records/not HTML"),
+    "plain text": (record(b"User-agent: *", content_type="text/plain"), "records/not HTML"),
+    "too large": (record(b"x" * (MAX_BYTES + 1)), "records/too large"),
+    "large once unpacked": (
+        record(gzip.compress(b"x" * 1_000_000), headers="Content-Encoding: gzip\r\n"),
+        "records/too large",
+    ),
+    "nothing": (record(b""), "records/empty"),
+    "white space": (record(b" \r\n "), "records/empty"),
+    "binary": (record(bytes(range(256)) * 20), "records/not text"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_RECORDS)
+def test_hostile_records_are_skipped_counted_and_named(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hostile, reason = HOSTILE_RECORDS[name]
+    path = write_warc(tmp_path / "a.warc.gz", record(HTML), hostile, record(HTML))
+    documents, tally = read(path, "warc")
+    assert len(documents) == 2
+    assert tally.counts == {"records/read": 3, reason: 1}
+    assert reason in caplog.text and "a.warc.gz" in caplog.text
+
+
+def test_other_records_are_no_pages(tmp_path: Path) -> None:
+    path = write_warc(
+        tmp_path / "a.warc.gz",
+        warc_record("warcinfo", "application/warc-fields", "", b"software: test"),
+        warc_record("request", "application/http; msgtype=request", "", b"GET / HTTP/1.1\r\n\r\n"),
+        record(HTML),
+    )
+    documents, tally = read(path, "warc")
+    assert len(documents) == 1
+    assert tally.counts == {"records/read": 1}
+
+
+def test_packed_body_is_unpacked(tmp_path: Path) -> None:
+    path = write_warc(tmp_path / "a.warc.gz", record(gzip.compress(HTML), headers="Content-Encoding: gzip\r\n"))
+    documents, _ = read(path, "warc")
+    assert documents[0].content == HTML.decode()
+
+
+@pytest.mark.parametrize("cut", [30, 100])
+def test_warc_cut_off_in_a_record_keeps_the_records_before(tmp_path: Path, cut: int) -> None:
+    path = write_warc(tmp_path / "a.warc.gz", record(HTML), record(page(first=100).encode()))
+    path.write_bytes(path.read_bytes()[:-cut])
+    documents, tally = read(path, "warc")
+    assert [document.content for document in documents] == [HTML.decode()]
+    assert tally.counts["records/cut short"] + tally.counts["files/damaged stretch"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".warc", ".warc.gz"])
+def test_reading_goes_on_after_damage(tmp_path: Path, suffix: str) -> None:
+    records = [record(page(first=100 * number).encode(), url=f"https://example.org/{number}") for number in range(5)]
+    path = write_warc(tmp_path / f"a{suffix}", *records)
+    packed = [gzip.compress(data) if suffix == ".warc.gz" else data for data in records]
+    start = len(packed[0]) + len(packed[1])
+    damaged = bytearray(path.read_bytes())
+    if suffix == ".warc.gz":  # the middle of the third member
+        damaged[start + 50 : start + 150] = b"\xaa" * 100
+    else:  # the head of the third record
+        damaged[start : start + 40] = b"\xaa" * 40
+    path.write_bytes(damaged)
+    documents, tally = read(path, "warc")
+    addresses = [document.url[-1] for document in documents]
+    assert addresses[:2] == ["0", "1"] and addresses[-2:] == ["3", "4"] and "2" not in addresses
+    assert tally.counts["files/damaged stretch"] == 1
+
+
+def test_gzip_member_that_ends_early_loses_only_itself(tmp_path: Path) -> None:
+    packed = [gzip.compress(record(page(first=100 * number).encode())) for number in range(4)]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(packed[0] + packed[1][: len(packed[1]) // 2] + packed[2] + packed[3])
+    documents, tally = read(path, "warc")
+    assert [document.content for document in documents] == [page(first=100 * number) for number in (0, 2, 3)]
+    assert tally.counts["files/damaged stretch"] + tally.counts["records/cut short"] >= 1
+
+
+UNREADABLE = {
+    "text called WARC": ("a.warc", b"hello world\n" * 1000, "warc"),
+    "packed text called WARC": ("a.warc.gz", gzip.compress(b"hello world\n" * 1000), "warc"),
+    "noise called gzip": ("a.warc.gz", b"\x1f\x8b" + bytes(range(256)) * 10, "warc"),
+    "text called WET": ("a.warc.wet", b"hello world\n" * 1000, "wet"),
+    "text called gzip": ("a.jsonl.gz", b'{"text": "x"}\n', "jsonl"),
+    "text called zstandard": ("a.jsonl.zst", b'{"text": "x"}\n', "jsonl"),
+    "rows without the field": ("a.jsonl", b'{"body": "x"}\n{"body": "y"}\n', "jsonl"),
+    "no JSON at all": ("a.jsonl", b"<html>\n</html>\n", "jsonl"),
+    "text called Parquet": ("a.parquet", b"hello world\n" * 10, "parquet"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_file_that_cannot_be_read_at_all_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
+    file_name, content, file_format = UNREADABLE[name]
+    path = tmp_path / file_name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=str(path)):
+        read(path, file_format)
+
+
+@pytest.mark.parametrize("file_format", ["warc", "wet", "jsonl", "parquet"])
+def test_empty_file_is_skipped_and_counted(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    documents, tally = read(path, file_format)
+    assert documents == [] and tally.counts == {"files/empty": 1}
+
+
+def test_missing_file_and_folder_without_pages_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "absent.warc", "warc")
+    with pytest.raises(DataError, match="no HTML file"):
+        read(tmp_path, "html")
+
+
+def test_wet_gives_plain_text(tmp_path: Path) -> None:
+    head = "WARC-Target-URI: https://example.org/\r\n"
+    path = write_warc(tmp_path / "a.warc.wet.gz", warc_record("conversion", "text/plain", head, b"Some text.\nMore."))
+    (document,), _ = read(path, "wet")
+    assert (document.content, document.is_html, document.url) == ("Some text.\nMore.", False, "https://example.org/")
+
+
+def test_html_folder_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
+    for name in ("b.html", "a/z.htm", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(page(), encoding="utf-8")
+    (tmp_path / "large.html").write_text("x" * (MAX_BYTES + 1), encoding="utf-8")
+    documents, tally = read(tmp_path, "html")
+    assert [document.file for document in documents] == ["a/z.htm", "b.html"]
+    assert tally.counts == {"records/read": 3, "records/too large": 1}
+
+
+def test_page_of_tags_alone_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"html": "<b>" * (MAX_TAGS + 1), "url": "u"}) + "\n", encoding="utf-8")
+    shard = ShardIdentity(name="s", source="s", format="jsonl")
+    tally = Tally()
+    assert list(read_documents(path, shard, Fields(), 10_000_000, tally)) == []
+    assert tally.counts["records/too many tags"] == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_json_lines_with_hostile_lines(tmp_path: Path, suffix: str) -> None:
+    lines = [
+        b'{"text": "one", "url": "https://example.org/1"}',
+        b'{"text": "no address"}',
+        b"{broken",
+        b"[1, 2]",
+        b"",
+        b'{"text": null}',
+        b'{"text": 7}',
+        b'{"text": "' + b"x" * (3 * MAX_BYTES) + b'"}',
+        b'{"text": "' + b"y" * (MAX_BYTES + 1) + b'"}',
+        b'{"text": "\xff\xfe"}',
+        b'{"text": "half a pair: \\ud800"}',
+        b"[" * 100_000,
+        b'{"html": "<p>page</p>", "text": "less"}',
+    ]
+    data = b"\n".join(lines)  # the last line without its line break
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes({"": data, ".gz": gzip.compress(data), ".zst": zstandard.compress(data)}[suffix])
+    documents, tally = read(path, "jsonl")
+    assert [(document.content, document.url, document.is_html) for document in documents] == [
+        ("one", "https://example.org/1", False),
+        ("no address", "", False),
+        ("half a pair: ?", "", False),
+        ("<p>page</p>", "", True),
+    ]
+    assert tally.counts == {
+        "records/read": len(lines), "records/bad JSON": 5, "records/no text": 2, "records/too large": 2,
+    }  # fmt: skip
+    for document in documents:
+        assert json.loads(data[document.record_offset :].split(b"\n")[0])
+
+
+def test_packed_json_lines_cut_off_keep_what_came_before(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"text": f"{number} {number * 7919 % 100_003}"}) + "\n" for number in range(20_000))
+    for suffix, packed in ((".gz", gzip.compress(lines.encode())), (".zst", zstandard.compress(lines.encode()))):
+        path = tmp_path / f"a.jsonl{suffix}"
+        path.write_bytes(packed[: len(packed) // 2])
+        documents, tally = read(path, "jsonl")
+        assert 0 < len(documents) < 20_000
+        assert tally.counts["files/damaged stretch"] == 1
+
+
+def test_parquet_with_chosen_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"body": ["one", None, "three"], "address": ["u", "v", None], "other": [1, 2, 3]}).to_parquet(path)
+    documents, tally = read(path, "parquet", fields=Fields(text_field="body", url_field="address"))
+    assert [(document.content, document.url, document.record_offset) for document in documents] == [
+        ("one", "u", 0),
+        ("three", "", 2),
+    ]
+    assert tally.counts == {"records/read": 3, "records/no text": 1}
+    with pytest.raises(DataError, match="no column 'text' or 'html'"):
+        read(path, "parquet")
+
+
+def test_parts_of_a_file_share_its_records(tmp_path: Path) -> None:
+    path = write_warc(tmp_path / "a.warc.gz", *(record(HTML, url=f"https://example.org/{n}") for n in range(10)))
+    whole = {document.url for document in read(path, "warc")[0]}
+    parts = [{document.url for document in read(path, "warc", split, 3)[0]} for split in (1, 2, 3)]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole) == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        ("für".encode(), None, "für"),
+        ("für".encode(), "iso-8859-1", "für"),
+        ("für".encode("latin-1"), "iso-8859-1", "für"),
+        ("für".encode("latin-1"), "utf-8", "für"),
+        ("für".encode("latin-1"), "no-such-charset", "für"),
+        (b'<meta charset="iso-8859-2">' + "dług".encode("iso-8859-2"), None, '<meta charset="iso-8859-2">dług'),
+        ("für".encode("utf-16"), None, "für"),
+        ("für".encode("utf-8-sig"), None, "für"),
+        ("日本語のページです。".encode("shift_jis"), "shift_jis", "日本語のページです。"),
+        ("日本語".encode("iso-2022-jp"), "iso-2022-jp", "日本語"),
+    ],
+)
+def test_encodings_as_declared_and_despite_it(data: bytes, charset: str | None, text: str) -> None:
+    assert decode_text(data, charset).lstrip("\ufeff") == text
+
+
+def test_log_names_only_the_first_of_many(caplog: pytest.LogCaptureFixture) -> None:
+    tally = Tally()
+    for number in range(100):
+        tally.skip("records/empty", f"page {number}")
+    assert tally.counts["records/empty"] == 100
+    assert len(caplog.records) == EXAMPLES_IN_LOG
+
+
+def shard_names(*sources: Source) -> list[str]:
+    return [shard.name for shard in list_shards(sources)]
+
+
+def test_shard_names_follow_paths_and_stay_when_files_are_added(tmp_path: Path) -> None:
+    for name in ("b/x.warc.gz", "a.warc.gz", "odd name.jsonl.zst"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = Source(name="web", paths=[f"{tmp_path}/**/*.gz", f"{tmp_path}/odd name.jsonl.zst"])
+    assert shard_names(source) == ["web-a", "web-b_x", "web-odd_name"]
+    (tmp_path / "aa.warc.gz").touch()
+    assert shard_names(source) == ["web-a", "web-aa", "web-b_x", "web-odd_name"]
+    split = Source(name="web", paths=[f"{tmp_path}/a.warc.gz"], splits=2)
+    assert shard_names(split) == ["web-a.part1", "web-a.part2"]
+
+
+def test_a_folder_is_one_shard_of_html(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (shard,) = list_shards([Source(name="web", paths=[f"{tmp_path}/site"])])
+    assert (shard.name, shard.format) == ("web-site", "html")
+    assert "path" not in shard.without_path().model_dump()
+
+
+def test_faults_of_sources_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").touch()
+    (tmp_path / "a.warc.gz").touch()
+    (tmp_path / "a.pdf").touch()
+    for paths, message in (
+        ([f"{tmp_path}/*.zip"], "web: .*zip matches no file"),
+        ([f"{tmp_path}/absent.warc"], "web: .*absent.warc does not exist"),
+        ([f"{tmp_path}/a.pdf"], "web: the suffix of .*a.pdf says no format"),
+        ([f"{tmp_path}/a.warc*"], "a.warc and .*a.warc.gz would both be shard web-a"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list_shards([Source(name="web", paths=paths)])
+
+
+def test_files_that_the_run_makes_need_not_exist(tmp_path: Path) -> None:
+    promised = [f"{tmp_path}/made-1.warc.gz", f"{tmp_path}/made-2.warc.gz"]
+    sources = [Source(name="a", paths=promised[:1]), Source(name="b", paths=[f"{tmp_path}/made-*.warc.gz"])]
+    assert [shard.name for shard in list_shards(sources, promised)] == ["a-made-1", "b-made-1", "b-made-2"]

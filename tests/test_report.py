@@ -1,0 +1,280 @@
+"""The report: what it shows, what it leaves out, and that nothing from a page or a model can act in it."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tiny_models import ROOT
+
+from backtranslation.files import write_json, write_rows
+from backtranslation.report import (
+    Report,
+    TruthMeasure,
+    funnel_steps,
+    is_web_address,
+    render_report,
+    sample_answers,
+    sample_ids,
+    survey_candidates,
+)
+from backtranslation.statistics import Estimate, PairLengths
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
+LOG = """\
+step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second
+1\t3.0\t0.001\t100\t0.5\t200
+2\t2.5\t0.0009\t200\t1.0\t200
+"""
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would act on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+
+def tags_of(page: str) -> Tags:
+    parser = Tags()
+    parser.feed(page)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a small run whose every text is hostile."""
+    folder = tmp_path_factory.mktemp("run")
+    pair = {"instruction": f"Ask {EVIL}", "response": f"Tell {EVIL}"}
+    write_rows(folder / "seed.jsonl.zst", [{"id": "s", **pair}])
+    candidates = [{"id": str(n), **pair, "rejection": "too_short" if n > 7 else None} for n in range(10)]
+    write_rows(folder / "candidates.jsonl.zst", candidates)
+    addresses = ["https://example.org/a?b=1&c=2", "javascript:alert(1)", "data:text/html,<script>1</script>", None]
+    write_rows(
+        folder / "segments.jsonl.zst", [{"id": str(n), "url": addresses[n % 4], "text": EVIL} for n in range(10)]
+    )
+    scored = [
+        {"id": str(n), "raw": EVIL, "score": 5.0 if n < 4 else None, "failure": None if n < 4 else EVIL,
+         "expected_score": 3.0 + n / 10, "selected": n < 4}
+        for n in range(8)
+    ]  # fmt: skip
+    write_rows(folder / "scores.jsonl.zst", scored)
+    pd.DataFrame(scored).drop(columns="raw").to_parquet(folder / "scores.parquet")
+    write_rows(folder / "curated.jsonl.zst", candidates[:4])
+    for model in ("M0", "M1"):
+        answers = [{"id": f"h{n}", **pair, "reference": EVIL, "answer": f"{model} {EVIL}"} for n in range(3)]
+        write_rows(folder / f"{model}.answers.jsonl.zst", answers)
+        write_json(
+            folder / f"{model}.json", {"pairs": [{"id": f"h{n}", "loss": n + 1.0, "tokens": 5} for n in range(3)]}
+        )
+    write_rows(
+        folder / "M1-vs-M0.jsonl.zst",
+        [{"id": f"h{n}", "first_wins_forward": 0.7, "first_wins_reversed": n / 3} for n in range(3)],
+    )
+    (folder / "log.tsv").write_text(LOG)
+    (folder / "funnel.tsv").write_text(
+        f"source\tshard\tstep\tcount\na\ta-1\trecords/read\t10\na\ta-1\trecords/{EVIL}\t3\n"
+    )
+    write_json(
+        folder / "truth.json",
+        [{"measure": EVIL, "model_or_iteration": EVIL, "value": 0.9, "low": 0.8, "high": 1.0, "n": 5, "target": 0.85}],
+    )
+    write_json(folder / "settings.json", {"settings": minimal_settings(EVIL)})
+    return folder
+
+
+def minimal_settings(path: str) -> dict[str, Any]:
+    return {
+        "base_model": {"path": "base"},
+        "corpus": {"sources": [{"name": "a", "paths": [path]}]},
+        "seed": {"path": "seed.jsonl"},
+        "held_out": {"size": 1},
+    }
+
+
+def build(run: Path, output: Path, **options: list[str] | None) -> subprocess.CompletedProcess[str]:
+    """Run the script as the workflow does; an option that is None is left out, [] stands without a value."""
+    given: dict[str, list[str] | None] = {
+        "settings": ["settings.json"], "seed-train": ["seed.jsonl.zst"], "held-out": ["seed.jsonl.zst"],
+        "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"], "funnel": ["funnel.tsv"],
+        "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"], "curated": ["curated.jsonl.zst"],
+        "backward-log": ["log.tsv"], "models": ["M0", "M1"], "training-logs": ["log.tsv", "log.tsv"],
+        "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
+        "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"],
+    }  # fmt: skip
+    given |= {name.replace("_", "-"): values for name, values in options.items()}
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/build_report.py"),
+        "--spec",
+        '{"random_seed":1}',
+        "--output",
+        str(output),
+    ]
+    for name, values in given.items():
+        command += [] if values is None else [f"--{name}", *values]
+    return subprocess.run(command, cwd=run, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    done = build(run, run / "index.html")
+    assert done.returncode == 0, done.stderr
+    return (run / "index.html").read_text()
+
+
+def test_hostile_texts_do_nothing(page: str) -> None:
+    tags = tags_of(page)
+    assert not tags.names & {"script", "img", "iframe", "object", "form", "base", "link"}
+    assert not [name for name, _ in tags.attributes if name.startswith("on")]
+    links = {value for name, value in tags.attributes if name in ("href", "src", "xlink:href") and value[0] != "#"}
+    assert links == {"https://example.org/a?b=1&c=2"}
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_page_needs_nothing_from_outside(page: str) -> None:
+    assert "default-src 'none'" in page
+    assert "@import" not in page
+    assert "url(http" not in page
+
+
+def test_every_part_is_there(page: str) -> None:
+    for anchor in ("summary", "funnel", "data", "training", "curation", "evaluation", "samples", "settings"):
+        assert f'id="{anchor}"' in page
+        assert f'href="#{anchor}"' in page
+    assert page.count("<svg") == 5
+    assert "javascript:alert(1)" in page  # shown, as text
+
+
+def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
+    assert build(run, run / "again.html").returncode == 0
+    assert (run / "again.html").read_text() == page
+
+
+def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
+    done = build(
+        run, run / "small.html", candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
+        backward_log=[], judgements=[], truth=[], models=["M0"], training_logs=["log.tsv"], losses=["M0.json"],
+        answers=["M0.answers.jsonl.zst"],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (run / "small.html").read_text()
+    assert 'id="curation"' not in page
+    assert "No iteration was asked for" in page
+    assert "nan" not in page.split("<body>")[1]
+
+
+def test_misnamed_judgements_are_one_clear_error(run: Path) -> None:
+    write_rows(run / "M1-vs-M7.jsonl.zst", [])
+    done = build(run, run / "never.html", judgements=["M1-vs-M7.jsonl.zst"])
+    assert done.returncode == 1
+    assert "M1-vs-M7.jsonl.zst" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (run / "never.html").exists()
+
+
+def test_report_is_built_without_torch() -> None:
+    code = "import sys, scripts.build_report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "live"),
+    [
+        ("https://example.org", True),
+        ("http://example.org/x", True),
+        ("HTTPS://example.org", True),
+        ("javascript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("java\nscript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("https:", False),
+        ("//example.org", False),
+        ("http://[broken", False),
+        ("", False),
+    ],
+)
+def test_only_web_addresses_become_links(url: str, live: bool) -> None:
+    assert is_web_address(url) is live
+
+
+def test_samples_do_not_depend_on_order_or_on_other_rows() -> None:
+    ids = [f"row {number}" for number in range(100)]
+    drawn = sample_ids(ids, 5, random_seed=1)
+    assert sample_ids(reversed(ids), 5, random_seed=1) == drawn
+    assert set(sample_ids(ids[:50], 5, random_seed=1)) >= set(drawn) & set(ids[:50])
+    assert sample_ids(ids, 5, random_seed=2) != drawn
+
+
+def test_candidate_survey() -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "instruction": "12", "response": "1234", "rejection": None},
+        {"id": "b", "instruction": "", "response": "12", "rejection": "empty"},
+        {"id": "c", "instruction": "1", "response": "12", "rejection": "too_short"},
+        {"id": "d", "instruction": "2", "response": "12", "rejection": "too_short"},
+    ]
+    survey = survey_candidates(rows, {"a"}, random_seed=1)
+    assert (survey.pool.count, survey.pool.instruction.mean, survey.pool.response.mean) == (1, 2, 4)
+    assert survey.rejections == {"empty": 1, "too_short": 2}
+    assert survey.wanted["a"].response == "1234"
+    assert set(survey.rejected) == {"empty", "too_short"}
+    assert survey_candidates(rows[::-1], set(), 1).rejected == survey.rejected
+
+
+def test_answer_samples_hold_only_what_every_model_answered() -> None:
+    def row(row_id: str, answer: str) -> dict[str, str]:
+        return {"id": row_id, "instruction": "i", "reference": "r", "answer": answer}
+
+    samples = sample_answers({"M0": [row("a", "x"), row("b", "y")], "M1": [row("b", "z")]}, 5, random_seed=1)
+    assert [sample.answers for sample in samples] == [{"M0": "y", "M1": "z"}]
+
+
+def test_funnel_adds_shards_and_orders_the_steps() -> None:
+    table = pd.DataFrame(
+        [("a", "a-1", "segments/kept", 4), ("a", "a-1", "segments/extracted", 7), ("a", "a-1", "segments/language", 1),
+         ("a", "a-1", "segments/near duplicate", 2), ("b", "b-1", "records/read", 9), ("a", "a-2", "records/read", 1),
+         ("a", "a-3", "records/read", 2), ("a", "a-1", "files/empty", 1)],
+        columns=["source", "shard", "step", "count"],
+    )  # fmt: skip
+    assert [(step.label, step.kept, step.by_source, step.total) for step in funnel_steps(table)] == [
+        ("files: empty", False, {"a": 1, "b": 0}, 1),
+        ("records read", True, {"a": 3, "b": 9}, 12),
+        ("segments extracted", True, {"a": 7, "b": 0}, 7),
+        ("segments: near duplicate", False, {"a": 2, "b": 0}, 2),
+        ("segments: language", False, {"a": 1, "b": 0}, 1),
+        ("segments kept", True, {"a": 4, "b": 0}, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "target", "verdict"),
+    [
+        (0.9, 0.85, 0.8, "met"),
+        (0.9, 0.7, 0.8, "met, within noise"),
+        (0.7, 0.6, 0.8, "not met"),
+        (0.1, 0.05, 0.0, "met"),
+        (0.0, -0.1, 0.0, "not met"),
+        (float("nan"), 0.0, 0.0, "not met"),
+        (0.7, 0.6, None, ""),
+    ],
+)
+def test_verdicts(value: float, low: float, target: float | None, verdict: str) -> None:
+    assert TruthMeasure("m", "M1", Estimate(value, low, 1), 10, target).verdict == verdict
+
+
+def test_smallest_report_renders() -> None:
+    empty = [PairLengths(name) for name in ("seed", "held-out", "pool")]
+    page = render_report(Report(empty[0], empty[1], empty[2], settings_yaml=json.dumps({"a": 1})))
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.rstrip().endswith("</html>")

@@ -1,0 +1,130 @@
+"""Numbers of the report on cases that can be worked out by hand, and against numpy."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backtranslation.statistics import (
+    PairLengths,
+    bootstrap_draws,
+    compare_answers,
+    compare_losses,
+    estimate,
+    length_controlled_rates,
+    overlaps,
+    pair_lengths,
+    summarise_scores,
+)
+
+
+def test_pair_lengths_are_numpys() -> None:
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(0, 3000, size=(50, 2))
+    lengths = pair_lengths("x", ({"instruction": "i" * a, "response": "r" * b} for a, b in sizes))
+    assert lengths.count == 50
+    assert lengths.instruction.mean == pytest.approx(sizes[:, 0].mean())
+    assert lengths.response.deviation == pytest.approx(sizes[:, 1].std(ddof=1))
+
+
+def test_lengths_of_nothing_and_of_one() -> None:
+    assert math.isnan(PairLengths("x").response.mean)
+    one = pair_lengths("x", [{"instruction": "ab", "response": "abc"}])
+    assert one.response.mean == 3
+    assert math.isnan(one.response.deviation)
+
+
+SCORES = pd.DataFrame(
+    [
+        ("a", 5.0, None, 4.9, True),
+        ("b", 5.0, None, 4.5, True),
+        ("c", 4.5, None, 4.0, True),
+        ("d", 2.0, None, 2.1, False),
+        ("e", None, "no_score", 1.0, False),
+        ("f", None, "no_score", 5.0, False),
+        ("g", None, "ambiguous", 3.0, False),
+    ],
+    columns=["id", "score", "failure", "expected_score", "selected"],
+)
+
+
+def test_score_summary() -> None:
+    summary = summarise_scores(SCORES)
+    assert summary.rows == 7
+    assert summary.failures == {"no_score": 2, "ambiguous": 1}
+    assert summary.unparsable_share == 3 / 7
+    assert summary.parsed == {2.0: (0, 1), 4.5: (1, 0), 5.0: (2, 0)}
+    assert summary.expected == {1.0: (0, 1), 2.0: (0, 1), 3.0: (0, 1), 4.0: (1, 0), 4.5: (1, 0), 4.75: (1, 1)}
+    assert summary.expected_by_parsed[5.0] == pytest.approx((4.7, np.std([4.9, 4.5], ddof=1)))
+    assert summary.selected == {"a", "b", "c"}
+
+
+def test_score_summary_where_nothing_can_be_read() -> None:
+    summary = summarise_scores(SCORES.iloc[4:])
+    assert summary.parsed == {}
+    assert summary.unparsable_share == 1
+    assert summary.selected == frozenset()
+
+
+def test_overlaps() -> None:
+    found = overlaps({"1": frozenset("abc"), "2": frozenset("bcde"), "3": frozenset()})
+    assert [(one.first, one.second) for one in found] == [("1", "2"), ("1", "3"), ("2", "3")]
+    assert (found[0].shared, found[0].only_first, found[0].only_second) == (2, 1, 2)
+    assert found[0].jaccard == 2 / 5
+    assert found[1].jaccard == 0
+
+
+def test_losses_are_weighted_by_tokens_and_differences_are_paired() -> None:
+    worse, better = ([2.0, 1.0], [1, 3]), ([1.5, 0.5], [1, 3])
+    first, second = compare_losses({"M0": worse, "M1": better}, random_seed=1)
+    assert first.loss.value == pytest.approx((2 + 3) / 4)
+    assert first.difference is None
+    assert second.difference is not None
+    # Every pair lies exactly 0.5 lower, so that drawing other pairs changes the losses but never the difference.
+    assert second.difference.value == pytest.approx(-0.5)
+    assert second.difference.low == pytest.approx(second.difference.high)
+    assert first.loss.low < first.loss.high
+
+
+def test_win_rate_by_hand() -> None:
+    judgements = [
+        {"id": "wins twice", "first_wins_forward": 0.9, "first_wins_reversed": 0.8},
+        {"id": "wins on average", "first_wins_forward": 0.9, "first_wins_reversed": 0.4},
+        {"id": "draw", "first_wins_forward": 0.7, "first_wins_reversed": 0.3},
+        {"id": "loses", "first_wins_forward": 0.2, "first_wins_reversed": 0.1},
+    ]
+    lengths = ({row["id"]: 10 for row in judgements}, {row["id"]: 30 for row in judgements})
+    found = compare_answers("M1", "M0", judgements, lengths, random_seed=1)
+    assert found.win_rate.value == 2.5 / 4
+    assert found.consistency == 2 / 4
+    assert found.shown_first == pytest.approx(np.mean([0.9, 0.2, 0.9, 0.6, 0.7, 0.7, 0.2, 0.9]))
+    assert (found.first_length, found.second_length, found.rows) == (10, 30, 4)
+    # All differences in length are equal: there is nothing to control for.
+    assert found.length_controlled.value == pytest.approx(2.5 / 4, abs=0.01)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(7)
+    covered = 0
+    for trial in range(200):
+        wins = (generator.random(100) < 0.6).astype(float)
+        interval = estimate(wins.mean(), bootstrap_draws(100, trial) @ wins / 100)
+        covered += interval.low <= 0.6 <= interval.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_length_control_takes_away_what_length_bought() -> None:
+    """Answers are equally good, but one model's are longer and the judge likes that."""
+    generator = np.random.default_rng(3)
+    difference = generator.normal(200, 200, size=4000)
+    chance = 1 / (1 + np.exp(-np.tanh(difference / difference.std())))
+    wins = (generator.random(4000) < chance).astype(float)
+    controlled = length_controlled_rates(wins, difference, np.ones((1, 4000)))[0]
+    assert wins.mean() > 0.6
+    assert controlled == pytest.approx(0.5, abs=0.05)
+
+
+def test_length_control_stays_finite_when_every_answer_wins() -> None:
+    controlled = length_controlled_rates(np.ones(50), np.arange(50.0), np.ones((1, 50)))[0]
+    assert 0.9 < controlled < 1

@@ -1,0 +1,309 @@
+"""Fine-tuning: the plan, the learning rates, the loss, resuming after a kill, several processes, adapters."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import ROOT, make_pairs
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from backtranslation.files import write_rows
+from backtranslation.models import load_model, load_tokenizer
+from backtranslation.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
+from backtranslation.settings import BaseModelSettings, Lora, Prompts, ScheduleRow, Training, spec
+from backtranslation.training import (
+    TABLE_COLUMNS,
+    Checkpoints,
+    TrainingError,
+    fingerprint,
+    learning_rates,
+    make_plan,
+    order_rows,
+    train_model,
+)
+
+PAPER = [
+    ScheduleRow(examples=examples, batch_size=batch_size, steps=steps)
+    for examples, batch_size, steps in [(100, 8, 30), (800, 8, 300), (3200, 32, 500), (51200, 32, 1600)]
+]
+FAST = Training(
+    learning_rate=2e-3, final_learning_rate=5e-4, max_length=256, batch_size=8, epochs=4, rows_per_device=4, dropout=0.1
+)
+
+
+@pytest.fixture
+def encoded(base: BaseModelSettings, prompts: PromptSet) -> list[EncodedPair]:
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    return [encode_forward(tokenizer, prompts, row, "seed", FAST.max_length) for row in make_pairs(32)]
+
+
+@pytest.fixture
+def train(
+    base: BaseModelSettings, prompts: PromptSet, encoded: list[EncodedPair], tmp_path: Path
+) -> Callable[..., Path]:
+    """Train in this process; the folder of the model."""
+
+    def run(training: Training = FAST, name: str = "model") -> Path:
+        tokenizer = load_tokenizer(base.path, base, prompts)
+        table = tmp_path / f"{name}.tsv"
+        train_model(encoded, base, training, tokenizer, tmp_path / name, tmp_path / "work", table, 1)
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def command(base: BaseModelSettings, prompt_settings: Prompts, tmp_path: Path) -> Callable[..., list[str]]:
+    """The command line of scripts/train_model.py on 32 pairs, writing to `name`."""
+    write_rows(tmp_path / "seed.jsonl.zst", make_pairs(32))
+
+    def build(name: str, training: Training, *more: str, task: str = "forward", threads: int = 1) -> list[str]:
+        settings = spec(base_model=base, training=training, prompts=prompt_settings, task=task, random_seed=1)
+        outputs = {"--model-folder": name, "--log": f"{name}.tsv", "--work": f"{name}-work"}
+        return [
+            sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",
+            "--seed", str(tmp_path / "seed.jsonl.zst"), *more,
+            *(f"{option}={tmp_path / value}" for option, value in outputs.items()),
+        ]  # fmt: skip
+
+    return build
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def changed(training: Training, **values: Any) -> Training:
+    return Training.model_validate({**training.model_dump(), **values})
+
+
+@pytest.mark.parametrize("row", PAPER)
+def test_the_schedule_gives_the_papers_passes_and_batch_at_its_sizes(row: ScheduleRow) -> None:
+    """Every example in a row of its own, so that rows and examples are the same."""
+    plan = make_plan(Training(schedule=PAPER, rows_per_device=32), row.examples, row.examples, 1)
+    assert (plan.steps, plan.rows_per_step) == (row.steps, row.batch_size)
+
+
+def test_the_schedule_interpolates_passes_on_the_logarithm_of_the_size() -> None:
+    training = Training(schedule=PAPER, rows_per_device=32)
+    passes = [
+        plan.steps * plan.rows_per_step / size
+        for size in (10, 100, 800, 1600, 3200, 12_800, 51_200, 500_000)
+        for plan in [make_plan(training, size, size, 1)]
+    ]
+    # 1,600 lies halfway between 800 (3 passes) and 3,200 (5), 12,800 halfway between 3,200 (5) and 51,200 (1).
+    assert passes == pytest.approx([2.4, 2.4, 3, 4, 5, 3, 1, 1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rows_per_device", "processes", "expected"),
+    [(16, 1, (16, 1)), (4, 1, (4, 4)), (5, 1, (4, 4)), (1, 1, (1, 16)), (4, 2, (4, 2)), (16, 5, (3, 1))],
+)
+def test_the_rows_of_a_step_are_spread(rows_per_device: int, processes: int, expected: tuple[int, int]) -> None:
+    """32 examples a step where a row holds two of them: 16 rows."""
+    training = Training(batch_size=32, epochs=2, rows_per_device=rows_per_device)
+    plan = make_plan(training, examples=2000, rows=1000, processes=processes)
+    assert (plan.rows_per_device, plan.accumulation) == expected
+    assert plan.steps == round(2 * 1000 / plan.rows_per_step)
+
+
+def test_a_tiny_training_set_still_takes_a_step() -> None:
+    plan = make_plan(Training(batch_size=32, epochs=0.1), examples=3, rows=1, processes=1)
+    assert plan.steps >= 1 and plan.rows_per_step >= 1
+
+
+def test_the_learning_rate_falls_linearly_to_the_final_one() -> None:
+    rates = learning_rates(Training(learning_rate=1e-5, final_learning_rate=9e-6), 101)
+    assert rates[0] == 1e-5 and rates[50] == pytest.approx(9.5e-6) and rates[-1] == 9e-6
+    rates = learning_rates(Training(learning_rate=1e-5, final_learning_rate=9e-6, warmup_steps=4), 10)
+    assert rates[:5] == pytest.approx([2e-6, 4e-6, 6e-6, 8e-6, 1e-5]) and rates[-1] == 9e-6 and len(rates) == 10
+    assert learning_rates(Training(warmup_steps=100), 3)[-1] == 1e-5
+
+
+def test_every_pass_holds_every_row_once(encoded: list[EncodedPair]) -> None:
+    packed = [[pair] for pair in encoded]
+    plan = make_plan(changed(FAST, epochs=3), len(packed), len(packed), 1)
+    rows = order_rows(packed, plan, 1)
+    passes = [[row[0].id for row in rows[start : start + 32]] for start in (0, 32, 64)]
+    assert len(rows) == 96
+    assert all(sorted(ids) == sorted(pair.id for pair in encoded) for ids in passes)
+    assert passes[0] != passes[1] != passes[2]
+    assert order_rows(packed, plan, 1) == rows != order_rows(packed, plan, 2)
+
+
+def test_a_model_learns_and_is_saved_as_an_ordinary_model(
+    train: Callable[..., Path], encoded: list[EncodedPair]
+) -> None:
+    folder = train()
+    table = pd.read_csv(folder.with_suffix(".tsv"), sep="\t")
+    assert list(table) == list(TABLE_COLUMNS)
+    assert table.loss.iloc[-1] < table.loss.iloc[0] - 1
+    assert table.learning_rate.iloc[0] == FAST.learning_rate
+    assert table.learning_rate.iloc[-1] == FAST.final_learning_rate
+    assert table.tokens.iloc[-1] == pytest.approx(FAST.epochs * sum(len(pair.ids) for pair in encoded), rel=0.15)
+    for column in ("step", "tokens", "seconds"):
+        assert all(earlier < later for earlier, later in pairwise(table[column]))
+
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".jinja", ".safetensors"}
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert model.config.attention_dropout == 0.0 and model.config.use_cache
+    assert model.generation_config.eos_token_id == [tokenizer.eos_token_id]
+    assert "assistant" in tokenizer.chat_template
+    assert not (folder.parent / "work").exists()
+
+
+def test_the_logged_loss_is_the_mean_over_the_reply_tokens_of_a_step(
+    train: Callable[..., Path], base: BaseModelSettings, encoded: list[EncodedPair]
+) -> None:
+    """The first loss, over accumulated rows of different lengths, is that of the untrained model on the replies."""
+    one_step = changed(FAST, epochs=1, batch_size=32, rows_per_device=2, dropout=0.0)
+    folder = train(one_step)
+    logged = pd.read_csv(folder.with_suffix(".tsv"), sep="\t").loss.iloc[0]
+    model = load_model(base.path, base, torch.float32)
+    total, tokens = 0.0, 0
+    for pair in encoded:
+        with torch.no_grad():
+            loss = model(torch.tensor([pair.ids.tolist()]), labels=torch.tensor([pair.labels])).loss.item()
+        count = len(pair.ids) - pair.prompt_tokens
+        total, tokens = total + loss * count, tokens + count
+    assert logged == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_dropout_reaches_the_model(base: BaseModelSettings, model_folder: Callable[[str], Path]) -> None:
+    assert load_model(base.path, base, torch.float32, 0.3).model.layers[0].self_attn.attention_dropout == 0.3
+    gpt2 = str(model_folder("gpt2"))
+    assert load_model(gpt2, base, torch.float32, 0.3).transformer.drop.p == 0.3
+    assert load_model(gpt2, base, torch.float32, None).transformer.drop.p == 0.1
+
+
+def test_adapters_are_merged(train: Callable[..., Path], base: BaseModelSettings) -> None:
+    training = changed(FAST, method="lora", lora=Lora(rank=4, alpha=8).model_dump(), gradient_checkpointing=True)
+    folder = train(training)
+    before, after = weights(Path(base.path)), weights(folder)
+    assert before.keys() == after.keys()
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+    assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
+    assert not list(folder.glob("adapter*"))
+    table = pd.read_csv(folder.with_suffix(".tsv"), sep="\t")
+    assert table.loss.iloc[-1] < table.loss.iloc[0]
+
+
+def test_bfloat16_training_writes_bfloat16_weights(train: Callable[..., Path]) -> None:
+    folder = train(changed(FAST, precision="bfloat16", epochs=1))
+    assert {tensor.dtype for tensor in weights(folder).values()} == {torch.bfloat16}
+
+
+def test_the_same_training_twice_gives_the_same_weights(train: Callable[..., Path]) -> None:
+    one, other = weights(train(name="one")), weights(train(name="other"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """A real process, killed with SIGKILL, its next checkpoint half written; the end is that of a quiet run."""
+    training = changed(FAST, epochs=30, save_minutes=1 / 120)
+    process = subprocess.Popen(command("killed", training), stderr=subprocess.PIPE, text=True)
+    work = tmp_path / "killed-work"
+    deadline = time.monotonic() + 120
+    while not any(not folder.name.startswith("checkpoint") for folder in work.glob("*-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "killed").exists()
+    (whole,) = [folder for folder in work.iterdir() if not folder.name.startswith("checkpoint")]
+    step = int(whole.name.rpartition("-")[2])
+    half = work / "checkpoint-100000"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+
+    again = subprocess.run(command("killed", training), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert f"going on from step {step:,}" in again.stderr
+    quiet = subprocess.run(command("quiet", training), capture_output=True, text=True)
+    assert quiet.returncode == 0, quiet.stderr
+    one, other = weights(tmp_path / "killed"), weights(tmp_path / "quiet")
+    for key in one:
+        torch.testing.assert_close(one[key], other[key], rtol=1e-4, atol=1e-5)
+    tables = [pd.read_csv(tmp_path / f"{name}.tsv", sep="\t") for name in ("killed", "quiet")]
+    assert tables[0].step.is_unique and tables[0].seconds.is_monotonic_increasing
+    assert tables[0].tokens.iloc[-1] == tables[1].tokens.iloc[-1]
+    assert tables[0].loss.iloc[-1] == pytest.approx(tables[1].loss.iloc[-1], rel=1e-3)
+
+
+def test_a_checkpoint_of_another_training_is_not_used(
+    base: BaseModelSettings, encoded: list[EncodedPair], tmp_path: Path
+) -> None:
+    key = fingerprint(encoded, base, FAST, 1)
+    for name in (f"{key}-9", f"{key}-10", "checkpoint-50", "0123456789abcdef-99"):
+        (tmp_path / name).mkdir()
+    assert Checkpoints(tmp_path, key, 60).latest() == str(tmp_path / f"{key}-10")
+    others = {
+        fingerprint(encoded, base, FAST, 2),
+        fingerprint(encoded[1:], base, FAST, 1),
+        fingerprint(encoded, base, changed(FAST, learning_rate=1e-2), 1),
+    }
+    assert len(others | {key}) == 4
+    assert all(Checkpoints(tmp_path, other, 60).latest() is None for other in others)
+
+
+def test_two_processes_train_as_one(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """The same rows in the same steps, spread over two gloo processes, give the same model."""
+    training = changed(FAST, dropout=0.0, rows_per_device=1, batch_size=16)
+    for name, processes in (("one", 1), ("two", 2)):
+        done = subprocess.run(
+            command(name, changed(training, processes=processes), threads=2), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=1e-4)
+    losses = [pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").loss for name in ("one", "two")]
+    assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
+
+
+def test_the_script_passes_over_rejected_candidates(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    rows = make_pairs(6, seed=9)
+    write_rows(
+        tmp_path / "a.jsonl.zst", ({**row, "rejection": "empty" if row["id"] == "pair-0" else None} for row in rows)
+    )
+    write_rows(tmp_path / "b.jsonl.zst", ({**row, "score": 5.0} for row in rows))
+    files = (str(tmp_path / name) for name in ("a.jsonl.zst", "b.jsonl.zst"))
+    done = subprocess.run(
+        command("model", changed(FAST, epochs=1), "--augmented", *files), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "43 pairs" in done.stderr
+
+
+def test_backward_and_forward_learn_opposite_sides(base: BaseModelSettings, prompts: PromptSet) -> None:
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    row = make_pairs(1)[0]
+    for pair, target in (
+        (encode_forward(tokenizer, prompts, row, "seed", 400), row["response"]),
+        (encode_backward(tokenizer, prompts, row, 400), row["instruction"]),
+    ):
+        assert tokenizer.decode(pair.ids[pair.prompt_tokens :].tolist(), skip_special_tokens=True) == target
+
+
+def test_faults_that_the_user_can_mend(
+    train: Callable[..., Path], base: BaseModelSettings, prompts: PromptSet, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"max_length \(1024 tokens\) is more than the 512"):
+        train(changed(FAST, max_length=1024))
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step"):
+        train(changed(FAST, learning_rate=1e30, final_learning_rate=1e29, max_gradient_norm=1e30))
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    with pytest.raises(TrainingError, match="there are no pairs"):
+        train_model([], base, FAST, tokenizer, tmp_path / "model", tmp_path / "work", tmp_path / "log.tsv", 1)
+    assert not (tmp_path / "model").exists()

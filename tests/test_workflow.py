@@ -1,0 +1,169 @@
+"""The workflow as a whole: faults before any job, dry runs of every configuration, lint, and a small real run."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from backtranslation.files import read_rows
+from backtranslation.settings import PROMPT_FILES, load_settings
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+
+# The default run made small: every stage, in about two minutes.
+REDUCED = {
+    "miniature": {"pages": 160, "seed_pairs": 40, "held_out_pairs": 12},
+    "training": {kind: {"epochs": 2} for kind in ("backward", "forward")},
+    # What is learnt in two passes over 40 pairs is little: the numbers are not looked at, only that they are made.
+    "scoring": {"max_unparsable_share": 1.0},
+    "selection": {"by": "expected", "threshold": 1.0, "top_n": 40},
+}
+
+Snakemake = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def snakemake(tmp_path: Path) -> Snakemake:
+    """Run Snakemake on this project in a folder of its own that finds prompts and base model as the project does."""
+    for name in ("prompts", "backtranslation", "config.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
+
+    return run
+
+
+def make_named_files(path: Path, folder: Path) -> None:
+    """Create empty files, in `folder`, for every input that a configuration names."""
+    settings = load_settings(yaml.safe_load(path.read_text()))
+    names = [settings.seed.path, *(name for source in settings.corpus.sources for name in source.paths)]
+    names += [settings.held_out.pairs.path] if settings.held_out.pairs else []
+    for name in set(names) - settings.generated_files():
+        file = folder / name.replace("**/", "").replace("*", "one")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_dry_run(path: Path, tmp_path: Path, snakemake: Snakemake) -> None:
+    make_named_files(path, tmp_path)
+    done = snakemake("--dry-run", "--cores", "2", "--configfile", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "build_report" in done.stdout
+
+
+def test_a_file_without_base_model_changes_the_default_run(tmp_path: Path, snakemake: Snakemake) -> None:
+    (tmp_path / "changes.yaml").write_text("iterations: 1\n")
+    done = snakemake("--dry-run", "--configfile", "changes.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "M1" in done.stdout and "M2" not in done.stdout
+    assert "generate_miniature_world" in done.stdout
+
+
+def test_a_file_with_base_model_is_a_run_of_its_own(tmp_path: Path, snakemake: Snakemake) -> None:
+    (tmp_path / "mine.yaml").write_text("base_model: {path: owner/model}\n")
+    done = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert done.returncode == 1
+    missing = [f"config: {key}: must be given" for key in ("corpus", "seed", "held_out")]
+    assert [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "config:" in line] == missing
+
+
+def test_command_line_changes_the_default_run(snakemake: Snakemake) -> None:
+    done = snakemake("--dry-run", "--config", "iterations=0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "score_candidates" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iteration": 1}, "config: iteration: no such setting"),
+        ({"prompts": {"judge": "prompts/none.jinja"}}, "config: prompts.judge: no such file: prompts/none.jinja"),
+        ({"corpus": {"sources": [{"name": "web", "paths": ["pages/*.warc"]}]}}, "pages/*.warc"),
+    ],
+)
+def test_faults_stop_before_any_job(
+    tmp_path: Path, snakemake: Snakemake, changes: dict[str, object], message: str
+) -> None:
+    (tmp_path / "changes.yaml").write_text(yaml.safe_dump(changes))
+    done = snakemake("--cores", "2", "--configfile", "changes.yaml")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("Using ")]
+    assert done.returncode == 1
+    assert len(lines) == 1 and message in lines[0], lines
+    assert not (tmp_path / "results").exists()
+
+
+ACCEPTED_LINTS = {
+    # One environment serves the whole workflow.
+    "Specify a conda environment or container for each rule.",
+    # A function that only one rule uses stands beside it.
+    "Mixed rules and functions in same snakefile.",
+    # The paths of the interpreter and of the scripts must not make a result stale; see docs/architecture.md.
+    "Shell command directly uses variable PYTHON from outside of the rule",
+    "Shell command directly uses variable SCRIPTS from outside of the rule",
+}
+
+
+def test_lint() -> None:
+    command = [sys.executable, "-m", "snakemake", "--lint"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert set(re.findall(r"^    \* (.*?):?$", done.stdout + done.stderr, re.MULTILINE)) <= ACCEPTED_LINTS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["snakefmt", "--check", "Snakefile", "rules"],
+    ],
+    ids=" ".join,
+)
+def test_style(command: list[str]) -> None:
+    done = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
+def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake) -> None:
+    (tmp_path / "reduced.yaml").write_text(yaml.safe_dump(REDUCED))
+    arguments = ("--cores", "2", "--configfile", "reduced.yaml")
+    done = snakemake(*arguments)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    results = tmp_path / "results"
+
+    page = (results / "report" / "index.html").read_text()
+    assert "<svg" in page and "http-equiv" not in page
+    curated = list(read_rows(results / "iterations" / "2" / "curated.jsonl.zst"))
+    assert len(curated) == 40
+    shards = [results / "segments" / f"miniature-pages-{number}.jsonl.zst" for number in (1, 2)]
+    texts = {row["id"]: row["text"] for shard in shards for row in read_rows(shard)}
+    assert all(row["response"] == texts[row["id"]] for row in curated), "a curated response is its segment, verbatim"
+    for model in ("backward", "M0", "M1", "M2", "unselected"):
+        assert (results / "models" / model / "model.safetensors").is_file()
+
+    again = snakemake(*arguments)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    more = snakemake("--dry-run", *arguments, "--config", "selection={threshold: 1.5}")
+    assert more.returncode == 0, more.stderr
+    assert "score_candidates" not in more.stdout, "a threshold costs no scoring"
+    assert "select_candidates" in more.stdout
+    report = snakemake("--report", "report.zip", *arguments[2:])
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "report.zip").stat().st_size > 10_000
+
+
+def test_prompt_files_are_inputs_of_what_they_change(tmp_path: Path, snakemake: Snakemake) -> None:
+    """Each template is named as an input by the rules that show it to a model."""
+    done = snakemake("--dry-run", "--printshellcmds")
+    assert done.returncode == 0
+    for name in PROMPT_FILES:
+        path = getattr(load_settings(yaml.safe_load((ROOT / "config.yaml").read_text())).prompts, name)
+        assert path in done.stdout
