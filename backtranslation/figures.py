@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from backtranslation.statistics import Comparison, LossEstimate, ScoreSummary
+from backtranslation.statistics import Comparison, Estimate, LossEstimate, ScoreSummary
 
 INK = "#010203"
 KEPT, DROPPED = "#2a78b5", "#a9b4bf"
@@ -99,24 +99,39 @@ def _score_bars(
     axes.set_xticks(range(1, 6))
 
 
-@mpl.rc_context(STYLE)
 def draw_losses(losses: Sequence[LossEstimate]) -> Markup:
     """Held-out loss of every model with its interval."""
-    figure, axes = _figure(width=9, height=0.8 + 0.35 * len(losses))
-    for row, item in enumerate(losses):
+    rows = [(item.model, item.loss) for item in losses]
+    return _draw_estimates(rows, "held-out loss, nats per target token", "Held-out loss of every model")
+
+
+def draw_shares(shares: Sequence[tuple[str, Estimate]]) -> Markup:
+    """Shares by the truth, from 0 to 100 %, with their intervals."""
+    rows = [(label, Estimate(100 * e.value, 100 * e.low, 100 * e.high)) for label, e in shares]
+    return _draw_estimates(rows, "%", "Shares measured against the truth", limits=(0, 100))
+
+
+@mpl.rc_context(STYLE)
+def _draw_estimates(
+    rows: Sequence[tuple[str, Estimate]], unit: str, description: str, limits: tuple[float, float] | None = None
+) -> Markup:
+    """A dot and a 95 % interval for each (label, estimate), from top to bottom."""
+    figure, axes = _figure(width=9, height=0.8 + 0.35 * len(rows))
+    for row, (_, estimate) in enumerate(rows):
         axes.errorbar(
-            item.loss.value,
+            estimate.value,
             row,
-            xerr=[[item.loss.value - item.loss.low], [item.loss.high - item.loss.value]],
+            xerr=[[estimate.value - estimate.low], [estimate.high - estimate.value]],
             fmt="o",
             capsize=3,
             color=KEPT,
         )
-    axes.set_yticks(range(len(losses)), [item.model for item in losses])
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.invert_yaxis()
     axes.margins(y=0.2)
-    axes.set_xlabel("held-out loss, nats per target token")
-    return _svg(figure, "Held-out loss of every model with 95 % intervals")
+    axes.set_xlim(limits)
+    axes.set_xlabel(unit)
+    return _svg(figure, f"{description} with 95 % intervals")
 
 
 @mpl.rc_context(STYLE)

@@ -270,9 +270,15 @@ def _outcomes(report: Report) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _true_shares(measures: Sequence[TruthMeasure]) -> list[tuple[str, Estimate]]:
+    """The measures that are shares and have no target; differences and ratios are in the table alone."""
+    return [(f"{row.measure}: {row.subject}", row.estimate) for row in measures if row.target is None]
+
+
 def _draw_figures(report: Report) -> dict[str, Markup]:
     """The figures for which there are numbers."""
     drawers: list[tuple[str, Callable[[Any], Markup], Any]] = [
+        ("truth", figures.draw_shares, _true_shares(report.truth)),
         ("funnel", figures.draw_funnel, [(step.label, step.total, step.kept) for step in report.funnel]),
         ("training", figures.draw_training, report.trainings),
         ("scores", figures.draw_scores, report.iterations),
