@@ -105,7 +105,8 @@ def list_shards(sources: Collection[Source], promised: Collection[str] = ()) -> 
                 )  # fmt: skip
                 if shard.name in shards:
                     raise UserError(
-                        f"source {source.name}: {shards[shard.name].path} and {path} would both be shard {shard.name}"
+                        f"config: corpus.sources: {source.name}: {shards[shard.name].path} and {path} would both be"
+                        f" shard {shard.name}"
                     )
                 shards[shard.name] = shard
     return list(shards.values())
@@ -116,7 +117,7 @@ def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[s
     for pattern in source.paths:
         if not re.search(r"[*?\[]", pattern):
             if not Path(pattern).exists() and pattern not in promised:
-                raise UserError(f"source {source.name}: {pattern} does not exist")
+                raise UserError(f"config: corpus.sources: {source.name}: {pattern} does not exist")
             yield pattern, _shard_name(Path(pattern).name)
             continue
         parts = Path(pattern).parts
@@ -125,7 +126,7 @@ def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[s
         found = {str(path) for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file()}
         found |= {path for path in promised if fnmatchcase(path, pattern)}
         if not found:
-            raise UserError(f"source {source.name}: {pattern} matches no file")
+            raise UserError(f"config: corpus.sources: {source.name}: {pattern} matches no file")
         for path in sorted(found):
             yield path, _shard_name(str(Path(path).relative_to(root)))
 
@@ -144,7 +145,7 @@ def _file_format(source: Source, path: str) -> str:
     for name, suffixes in SUFFIXES.items():
         if path.endswith(suffixes):
             return name
-    raise UserError(f"source {source.name}: the suffix of {path} says no format; set `format`")
+    raise UserError(f"config: corpus.sources: {source.name}: the suffix of {path} says no format; set `format`")
 
 
 def read_documents(

@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
     parser.add_argument("--seed-pairs", required=True, help="file of human-written pairs")
-    parser.add_argument("--held-out-pairs", help="a file of its own for the held-out pairs")
+    parser.add_argument("--held-out-pairs", nargs="?", help="a file of its own for the held-out pairs")
     parser.add_argument("--train", required=True, help="output: pairs to train on, .jsonl.zst")
     parser.add_argument("--held-out", required=True, help="output: pairs no model is trained on, .jsonl.zst")
     args = parser.parse_args()

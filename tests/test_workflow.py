@@ -1,5 +1,6 @@
 """The workflow as a whole: faults before any job, dry runs of every configuration, lint, and a small real run."""
 
+import json
 import re
 import subprocess
 import sys
@@ -86,7 +87,10 @@ def test_command_line_changes_the_default_run(snakemake: Snakemake) -> None:
     [
         ({"iteration": 1}, "config: iteration: no such setting"),
         ({"prompts": {"judge": "prompts/none.jinja"}}, "config: prompts.judge: no such file: prompts/none.jinja"),
-        ({"corpus": {"sources": [{"name": "web", "paths": ["pages/*.warc"]}]}}, "pages/*.warc"),
+        (
+            {"corpus": {"sources": [{"name": "web", "paths": ["pages/*.warc"]}]}},
+            "config: corpus.sources: web: pages/*.warc",
+        ),
     ],
 )
 def test_faults_stop_before_any_job(
@@ -94,7 +98,10 @@ def test_faults_stop_before_any_job(
 ) -> None:
     (tmp_path / "changes.yaml").write_text(yaml.safe_dump(changes))
     done = snakemake("--cores", "2", "--configfile", "changes.yaml")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("Using ")]
+    # Snakemake itself says which profile and which files it reads.
+    lines = [
+        line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("Using ", "Config file "))
+    ]
     assert done.returncode == 1
     assert len(lines) == 1 and message in lines[0], lines
     assert not (tmp_path / "results").exists()
@@ -158,6 +165,31 @@ def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake) -> N
     report = snakemake("--report", "report.zip", *arguments[2:])
     assert report.returncode == 0, report.stderr
     assert (tmp_path / "report.zip").stat().st_size > 10_000
+
+
+def test_own_pages_without_iterations(tmp_path: Path, snakemake: Snakemake) -> None:
+    """A run of its own: pages in a folder, a part of the seed held out, the seed model alone."""
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "one.html").write_text("<h1>Tea</h1><p>" + "Warm the pot before you pour. " * 5 + "</p>")
+    pairs = [{"instruction": f"What is {n} plus one?", "response": f"It is {n + 1}."} for n in range(12)]
+    (tmp_path / "seed.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    training = {"max_length": 256, "epochs": 1, "batch_size": 4}
+    run = {
+        "base_model": {"path": "backtranslation/miniature/base"},
+        "corpus": {"sources": [{"name": "own", "paths": ["pages"]}]},
+        "seed": {"path": "seed.jsonl"},
+        "held_out": {"size": 3},
+        "training": {"forward": training, "backward": training},
+        "evaluation": {"sampling": {"max_new_tokens": 8}},
+        "iterations": 0,
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(run))
+    done = snakemake("--cores", "2", "--configfile", "own.yaml")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    assert len(list(read_rows(tmp_path / "results" / "seed" / "held_out.jsonl.zst"))) == 3
+    assert len(list(read_rows(tmp_path / "results" / "seed" / "train.jsonl.zst"))) == 9
+    assert not (tmp_path / "results" / "models" / "backward").exists()
+    assert (tmp_path / "results" / "report" / "index.html").stat().st_size > 10_000
 
 
 def test_prompt_files_are_inputs_of_what_they_change(tmp_path: Path, snakemake: Snakemake) -> None:

@@ -46,7 +46,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> Ll
             num_hidden_layers=layers,
             num_attention_heads=width // 32,
             num_key_value_heads=width // 32,
-            max_position_embeddings=1024,
+            max_position_embeddings=4096,  # rotary positions are no parameters: room for pages of the real web
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
