@@ -12,7 +12,7 @@ test: .venv/installed-for-tests
 
 # Rebuilds the shipped base model of the miniature world from nothing.
 base: .venv/installed
-	$(BIN)/python scripts/pretrain_miniature_base.py
+	$(BIN)/python scripts/pretrain_miniature_base.py --work build/miniature-base --output backtranslation/miniature/base
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

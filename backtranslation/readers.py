@@ -8,6 +8,7 @@ work of `segments`. Importing this module is cheap, so that the list of shards c
 import json
 import logging
 import re
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ class Shard(ShardIdentity):
     """One corpus file (or folder of HTML files), or one part of it."""
 
     path: str
+
+    def files(self) -> list[str]:
+        """The files it is made of: of a folder, all HTML files below it."""
+        return [str(file) for file in _html_files(Path(self.path))] if Path(self.path).is_dir() else [self.path]
 
     def without_path(self) -> ShardIdentity:
         """The part that a result depends on."""
@@ -280,9 +285,7 @@ def _is_encoded(headers: Any) -> bool:
 
 def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
     """One HTML file, or all below a folder in the order of their paths; the address is the path."""
-    paths = (
-        sorted(file for file in path.rglob("*") if file.suffix.lower() in HTML_SUFFIXES) if path.is_dir() else [path]
-    )
+    paths = _html_files(path) if path.is_dir() else [path]
     if not paths:
         raise DataError(f"{path}: no HTML file in this folder")
     for file in paths:
@@ -298,6 +301,10 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
             yield Document(content, True, name, name, 0)
 
 
+def _html_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
+
+
 def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
     """Objects with a text or HTML field."""
     offset = 0
@@ -310,13 +317,14 @@ def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, 
                 while line and not line.endswith(b"\n") and too_large:
                     line = stream.readline(1 << 20)
                     length += len(line)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 if not tally.counts["records/read"]:
                     raise DataError(f"{path}: cannot be read ({error})") from None
                 tally.skip("files/damaged stretch", f"{path.name} after byte {offset} ({error})")
                 return
             if not length:
-                _check_rows(path, fields, tally)
+                if share.splits == 1:
+                    _check_rows(path, fields, tally)
                 return
             where = f"the line at byte {offset} of {path.name}"
             if share.takes_next():
@@ -364,7 +372,7 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
         if not {fields.text_field, fields.html_field} & set(columns):
             raise DataError(f"{path}: no column {fields.text_field!r} or {fields.html_field!r}")
         number = 0
-        for batch in table.iter_batches(batch_size=64, columns=columns):
+        for batch in table.iter_batches(batch_size=1, columns=columns):
             for row in batch.to_pylist():
                 if share.takes_next():
                     tally.counts["records/read"] += 1

@@ -3,6 +3,7 @@
 The rules answer what broke earlier reproductions: the last score counts, decimals are scores, `45` and `10` are not.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -45,9 +46,12 @@ def parse_judgement(row: Row) -> Row:
 
 
 def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
-    """Raise DataError, with counts by reason and three raw texts, if too many scores could not be read."""
+    """Raise DataError, with counts by reason and three raw texts, if too many scores could not be read.
+
+    Too many is more than `max_share` beyond chance (the 95 % Wilson interval lies above it): a shard may be small.
+    """
     failed = [row for row in scores if row["failure"]]
-    if len(failed) <= max_share * len(scores):
+    if _least_share(len(failed), len(scores)) <= max_share:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["failure"] for r in failed).most_common())
     examples = "\n".join(f"  {row['id']} ({row['failure']}): {row['raw']!r}" for row in failed[:EXAMPLES])
@@ -55,3 +59,12 @@ def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
         f"{len(failed)} of {len(scores)} scores cannot be read ({reasons}), more than scoring.max_unparsable_share = "
         f"{max_share}. For example:\n{examples}"
     )
+
+
+def _least_share(count: int, total: int) -> float:
+    """Lower end of the 95 % Wilson interval of a share; 0 of nothing."""
+    if not total:
+        return 0.0
+    share, z = count / total, 1.96
+    half_width = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    return (share + z * z / (2 * total) - half_width) / (1 + z * z / total)

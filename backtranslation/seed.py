@@ -19,7 +19,8 @@ def read_pairs(path: str | Path, pair_format: PairFormat) -> list[Row]:
     """All pairs of a file as {"id", "instruction", "response"}, in file order.
 
     - pairs: two named fields;
-    - messages, sharegpt: the first user turn, with a system text before it, and the reply to it;
+    - messages, sharegpt: the first user turn, with a system text before it, and the reply to it; conversations that
+      begin otherwise are left out and counted in the log;
     - oasst: the first turn of each tree and the reply that people ranked first (paper, section 3.1); trees without one,
       or not in `language`, are left out and counted in the log.
 
@@ -135,20 +136,20 @@ def _read_pairs(row: Row, pair_format: PairFormat) -> tuple[str, str]:
     return row[pair_format.instruction_field], row[pair_format.response_field]
 
 
-def _read_messages(row: Row, _: PairFormat) -> tuple[str, str]:
+def _read_messages(row: Row, _: PairFormat) -> tuple[str, str] | None:
     return _first_turn([(message["role"], message["content"]) for message in row["messages"]])
 
 
-def _read_sharegpt(row: Row, _: PairFormat) -> tuple[str, str]:
+def _read_sharegpt(row: Row, _: PairFormat) -> tuple[str, str] | None:
     return _first_turn([(message["from"], message["value"]) for message in row["conversations"]])
 
 
-def _first_turn(messages: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """The first user text, a system text before it included, and the reply to it."""
+def _first_turn(messages: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """The first user text, a system text before it included, and the reply to it; None if it begins otherwise."""
     system = [text for role, text in messages[:1] if role == "system"]
     turns = [(ROLES.get(role), text) for role, text in messages[len(system) :]]
     if [role for role, _ in turns[:2]] != ["user", "assistant"]:
-        raise KeyError("it does not begin with a user turn and a reply")
+        return None
     return "\n\n".join([*system, turns[0][1]]), turns[1][1]
 
 

@@ -321,7 +321,9 @@ class Scoring(Slice):
     """Model M(t-1) scores every candidate (paper, section 2.3)."""
 
     sampling: Sampling = Sampling(max_new_tokens=256)
-    max_unparsable_share: Share = Field(0.2, description="of a shard; past it the run stops with examples")
+    max_unparsable_share: Share = Field(
+        0.2, description="of a shard; beyond it, and beyond chance, the run stops with examples"
+    )
 
 
 class Selection(Slice):
@@ -390,15 +392,21 @@ class Settings(Slice):
     @model_validator(mode="before")
     @classmethod
     def _take_from_miniature(cls, given: Any) -> Any:
-        """Let the miniature world supply the pages and the pairs."""
-        if not isinstance(given, dict) or given.get("miniature") is None:
+        """Let the miniature world supply the pages and the pairs; what cannot be read is left for the checks."""
+        if not isinstance(given, dict) or not isinstance(given.get("miniature"), dict):
             return given
-        world = miniature_files(
-            given.get("results", "results"), Miniature.model_validate(given["miniature"]).warc_files
-        )
-        corpus = {"sources": [{"name": "miniature", "paths": world.pages}]} | (given.get("corpus") or {})
-        supplied = {"seed": {"path": world.seed}, "held_out": {"pairs": {"path": world.held_out}}}
-        return supplied | given | {"corpus": corpus}
+        warc_files = given["miniature"].get("warc_files", Miniature.model_fields["warc_files"].default)
+        if not isinstance(warc_files, int):
+            return given
+        world = miniature_files(given.get("results", "results"), warc_files)
+        supplied: dict[str, dict[str, Any]] = {
+            "corpus": {"sources": [{"name": "miniature", "paths": world.pages}]},
+            "seed": {"path": world.seed},
+            "held_out": {"pairs": {"path": world.held_out}},
+        }
+        if "size" in (given.get("held_out") or {}):
+            del supplied["held_out"]
+        return given | {key: _overlay(value, given.get(key)) for key, value in supplied.items()}
 
     def generated_files(self) -> frozenset[str]:
         """Input files that the run makes itself."""
@@ -406,6 +414,13 @@ class Settings(Slice):
             return frozenset()
         world = miniature_files(self.results, self.miniature.warc_files)
         return frozenset([*world.pages, world.seed, world.held_out])
+
+
+def _overlay(supplied: dict[str, Any], given: Any) -> Any:
+    """What was given over what is supplied, key by key."""
+    if given is None:
+        return supplied
+    return supplied | given if isinstance(given, dict) else given
 
 
 class MiniatureFiles(NamedTuple):

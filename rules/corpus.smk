@@ -19,7 +19,7 @@ def extraction_spec(wildcards):
 rule extract_segments:
     """Cut the passages under headers out of the pages of one shard, and drop what is no good passage."""
     input:
-        pages=lambda wildcards: SHARDS[wildcards.shard].path,
+        pages=lambda wildcards: SHARDS[wildcards.shard].files(),
     output:
         segments="<results>/segments/extracted/{shard}.jsonl.zst",
         funnel="<results>/segments/extracted/{shard}.funnel.json",
@@ -27,8 +27,9 @@ rule extract_segments:
         "<results>/logs/extract_segments/{shard}.log",
     params:
         spec=extraction_spec,
+        path=lambda wildcards: SHARDS[wildcards.shard].path,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/extract_segments.py --spec {params.spec:q} --input {input.pages:q}"
+        "{PYTHON:q} {SCRIPTS:q}/extract_segments.py --spec {params.spec:q} --input {params.path:q}"
         " --segments {output.segments:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
 
 

@@ -35,7 +35,8 @@ rule measure_truth:
         "<results>/logs/measure_truth.log",
     params:
         models=MODELS,
+        random_seed=settings.random_seed,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/measure_truth.py --truth {input.truth:q} --candidates {input.candidates:q}"
         " --curated {input.curated:q} --models {params.models:q} --answers {input.answers:q}"
-        " --output {output.report:q} 2>&1 | tee {log:q}"
+        " --random-seed {params.random_seed} --output {output.report:q} 2>&1 | tee {log:q}"

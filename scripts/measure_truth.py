@@ -12,7 +12,7 @@ from backtranslation.miniature.truth import (
     measure_candidates,
     measure_selection,
 )
-from backtranslation.progress import run_script, start_job
+from backtranslation.progress import log, run_script, start_job
 
 
 def main() -> None:
@@ -41,6 +41,9 @@ def main() -> None:
     }
     measures += measure_answers(rights, args.random_seed)
     write_json(args.output, as_rows(measures))
+    for row in measures:
+        interval = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+        log.info(f"{row.measure}, {row.model_or_iteration}: {interval}, n = {row.n}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main() -> None:
 def run_phase(phase: int, start: Path | None, output: Path, args: argparse.Namespace) -> None:
     """Run one phase on the model in the folder `start`, or on a new one, and write it with its manifest."""
     import torch
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from backtranslation.miniature.base_model import new_model, packed_batches, pretrain, save_base, train_tokenizer
     from backtranslation.miniature.pretraining import documents
@@ -53,7 +53,7 @@ def run_phase(phase: int, start: Path | None, output: Path, args: argparse.Names
         tokenizer = train_tokenizer(list(islice(documents(args.random_seed, phase), TOKENIZER_DOCUMENTS)), VOCABULARY)
         model = new_model(tokenizer, args.width, args.layers)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(start)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
         model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
     steps = args.steps[phase - 1]
     print(f"phase {phase}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens", flush=True)

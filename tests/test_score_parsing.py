@@ -75,8 +75,17 @@ def test_judgement_keeps_raw_text_and_expectation_without_a_score() -> None:
 
 def test_too_many_unparsable_scores_stop_the_run() -> None:
     good = {"id": "g", "raw": "Score: 4", "failure": None}
-    bad = [{"id": f"b{n}", "raw": f"text {n}", "failure": "no_score"} for n in range(4)]
-    check_unparsable([good, bad[0]], 0.5)
-    with pytest.raises(DataError, match=r"4 of 5 scores cannot be read \(4 no_score\)") as error:
-        check_unparsable([good, *bad], 0.5)
+    bad = [{"id": f"b{n}", "raw": f"text {n}", "failure": "no_score"} for n in range(40)]
+    check_unparsable([good] * 10 + bad[:2], 0.2)
+    with pytest.raises(DataError, match=r"40 of 50 scores cannot be read \(40 no_score\)") as error:
+        check_unparsable([good] * 10 + bad, 0.5)
     assert [f"b{n} " in str(error.value) for n in range(4)] == [True, True, True, False]  # three examples
+
+
+def test_a_small_shard_is_not_stopped_by_chance() -> None:
+    good = {"id": "g", "raw": "Score: 4", "failure": None}
+    bad = {"id": "b", "raw": "?", "failure": "no_score"}
+    check_unparsable([good, good, bad], 0.2)
+    check_unparsable([], 0.2)
+    with pytest.raises(DataError):
+        check_unparsable([good, good, bad] * 50, 0.2)

@@ -121,6 +121,23 @@ def test_own_pages_win_over_the_miniature() -> None:
     assert settings.held_out.pairs is None
 
 
+def test_a_key_of_the_seed_leaves_the_rest_to_the_miniature() -> None:
+    settings = load_settings({"base_model": {"path": "x"}, "miniature": {}, "seed": {"size": 80}})
+    assert (settings.seed.path, settings.seed.size) == ("results/miniature/seed.jsonl", 80)
+
+
+@pytest.mark.parametrize(
+    ("miniature", "message"),
+    [
+        ({"page": 80}, "config: miniature.page: no such setting"),
+        ({"warc_files": "x"}, "config: miniature.warc_files: "),
+    ],
+)
+def test_faults_in_the_miniature_name_their_key(miniature: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(smallest(miniature=miniature))
+
+
 @pytest.mark.parametrize(
     ("iterations", "control", "names"),
     [(0, True, ["M0"]), (1, False, ["M0", "M1"]), (2, True, ["M0", "M1", "M2", "unselected"])],
