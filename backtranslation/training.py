@@ -88,11 +88,11 @@ def train_model(
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
-    packed = [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], training.max_length)]
-    plan = make_plan(training, len(pairs), len(packed), processes=int(os.environ.get("WORLD_SIZE", "1")))
-    rows = order_rows(packed, plan, random_seed)
     torch.manual_seed(random_seed)
     model = load_trainable(base, training)
+    packed = pack_pairs(pairs, training.max_length, model)
+    plan = make_plan(training, len(pairs), len(packed), processes=int(os.environ.get("WORLD_SIZE", "1")))
+    rows = order_rows(packed, plan, random_seed)
     key = fingerprint(pairs, base, training, random_seed)
     checkpoints = Checkpoints(work, key, seconds=training.save_minutes * 60)
     trainer = _RowTrainer(
@@ -113,8 +113,35 @@ def train_model(
         save_model(model, base, tokenizer, output, resolve_precision(training.precision))
         write_table(table, trainer.state)
         shutil.rmtree(work, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    if plan.processes > 1:
+        trainer.accelerator.wait_for_everyone()
+        # gloo's thread needs the interpreter lock to drop the barrier; freed before that, both would wait for ever.
+        time.sleep(1)
+        trainer.accelerator.end_training()
+
+
+def pack_pairs(pairs: Sequence[EncodedPair], max_length: int, model: PreTrainedModel | PeftModel) -> list[PackedRow]:
+    """Pairs laid end to end in rows of `max_length` tokens; one to a row where the model would mix them up."""
+    shortest = sorted(pairs, key=lambda pair: len(pair.ids))[:2]
+    if not keeps_examples_apart(model, shortest[0], shortest[-1]):
+        log.warning("this architecture does not see the borders of packed examples: one pair a row, which is slower")
+        return [[pair] for pair in pairs]
+    return [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], max_length)]
+
+
+@torch.inference_mode()
+def keeps_examples_apart(model: PreTrainedModel | PeftModel, first: EncodedPair, second: EncodedPair) -> bool:
+    """Whether a pair packed behind another gives the logits that it gives alone, but for rounding."""
+    was_training = model.training
+    model.eval()
+    alone, behind = (
+        model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits.float()
+        for batch in (collate([[second]]), collate([[first, second]]))
+    )
+    model.train(was_training)
+    rounding = 1e-3 if model.dtype == torch.float32 else 5e-2
+    difference = (behind[0, len(first.ids) :] - alone[0]).abs().max()
+    return bool(difference <= rounding * alone.abs().max())
 
 
 def make_plan(training: Training, examples: int, rows: int, processes: int) -> Plan:

@@ -9,17 +9,18 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from backtranslation.files import Row, read_rows
+from backtranslation.files import DataError, read_rows
 from backtranslation.progress import log, run_script, start_job
 from backtranslation.settings import BaseModelSettings, Prompts, Slice, Training
 
 if TYPE_CHECKING:
-    from backtranslation.prompts import Kind
+    from backtranslation.prompts import EncodedPair
 
 
 class Spec(Slice):
@@ -61,18 +62,27 @@ def main() -> None:
     if spec.task == "backward":
         pairs = [encode_backward(tokenizer, prompts, row, max_length) for row in read_rows(args.seed)]
     else:
-        kinds = read_kinds(args.seed, args.augmented)
-        pairs = [encode_forward(tokenizer, prompts, row, kind, max_length) for row, kind in kinds]
+        pairs = [encode_forward(tokenizer, prompts, row, "seed", max_length) for row in read_rows(args.seed)]
+        pairs += encode_augmented(args.augmented, partial(encode_forward, tokenizer, prompts, max_length=max_length))
     train_model(
         pairs, spec.base_model, spec.training, tokenizer, args.model_folder, args.work, args.log, spec.random_seed
     )
 
 
-def read_kinds(seed: str, augmented: list[str]) -> Iterator[tuple[Row, "Kind"]]:
-    """Pairs with their kind; candidates that were rejected are passed over."""
-    yield from ((row, "seed") for row in read_rows(seed))
-    rows = chain.from_iterable(read_rows(path) for path in augmented)
-    yield from ((row, "augmented") for row in rows if row.get("rejection") is None)
+def encode_augmented(paths: list[str], encode: Callable[..., "EncodedPair"]) -> "Iterator[EncodedPair]":
+    """Augmented pairs; rejected candidates, and pages too long for a row whatever is cut, are passed over."""
+    too_long = 0
+    for row in chain.from_iterable(read_rows(path) for path in paths):
+        if row.get("rejection") is not None:
+            continue
+        try:
+            yield encode(row, "augmented")
+        except DataError as error:
+            too_long += 1
+            if too_long == 1:
+                log.warning(f"passed over: {error} (further ones are only counted)")
+    if too_long:
+        log.warning(f"{too_long} augmented pairs passed over")
 
 
 def launch(processes: int) -> NoReturn:

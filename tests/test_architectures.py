@@ -18,7 +18,8 @@ from backtranslation.transformers_engine import TransformersEngine
 
 ModelFolder = Callable[[str], Path]
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
-architectures = pytest.mark.parametrize("architecture", CONFIGS)
+# OPT cannot be packed; tests/test_training.py shows that it is noticed.
+architectures = pytest.mark.parametrize("architecture", [name for name in CONFIGS if name != "opt"])
 
 
 def target_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:

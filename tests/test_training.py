@@ -25,9 +25,11 @@ from backtranslation.training import (
     Checkpoints,
     TrainingError,
     fingerprint,
+    keeps_examples_apart,
     learning_rates,
     make_plan,
     order_rows,
+    pack_pairs,
     train_model,
 )
 
@@ -176,6 +178,20 @@ def test_the_logged_loss_is_the_mean_over_the_reply_tokens_of_a_step(
         count = len(pair.ids) - pair.prompt_tokens
         total, tokens = total + loss * count, tokens + count
     assert logged == pytest.approx(total / tokens, rel=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "apart"), [("llama", True), ("opt", False)])
+def test_pairs_are_packed_only_where_the_model_sees_their_borders(
+    architecture: str, apart: bool, model_folder: Callable[[str], Path], prompts: PromptSet
+) -> None:
+    base = BaseModelSettings(path=str(model_folder(architecture)))
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    pairs = [encode_forward(tokenizer, prompts, row, "seed", 256) for row in make_pairs(8)]
+    model = load_model(base.path, base, torch.float32)
+    assert keeps_examples_apart(model, pairs[0], pairs[1]) == apart
+    rows = pack_pairs(pairs, 256, model)
+    assert (len(rows) < len(pairs)) == apart
+    assert sorted(pair.id for row in rows for pair in row) == sorted(pair.id for pair in pairs)
 
 
 def test_dropout_reaches_the_model(base: BaseModelSettings, model_folder: Callable[[str], Path]) -> None:

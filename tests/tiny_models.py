@@ -12,6 +12,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    OPTConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -42,12 +43,16 @@ CONFIGS: dict[str, Callable[[int], PreTrainedConfig]] = {
         vocab_size=vocabulary, max_position_embeddings=512, sliding_window=48, **SIZES, **KEYS
     ),
     "gpt2": lambda vocabulary: GPT2Config(vocab_size=vocabulary, n_positions=512, n_embd=32, n_layer=2, n_head=4),
+    "opt": lambda vocabulary: OPTConfig(
+        vocab_size=vocabulary, max_position_embeddings=512, hidden_size=32, ffn_dim=64, num_hidden_layers=2,
+        num_attention_heads=4, word_embed_proj_dim=32,
+    ),
     "gemma": lambda vocabulary: Gemma3TextConfig(
         vocab_size=vocabulary, max_position_embeddings=512, sliding_window=48, query_pre_attn_scalar=8,
         layer_types=["sliding_attention", "full_attention"], **SIZES, **KEYS,
     ),
 }  # fmt: skip
-TOKENIZERS = {"llama": "plain", "qwen": "chat", "mistral": "start", "gpt2": "plain", "gemma": "start"}
+TOKENIZERS = {"llama": "plain", "qwen": "chat", "mistral": "start", "gpt2": "plain", "opt": "plain", "gemma": "start"}
 
 
 def sentence(generator: random.Random, least: int, most: int) -> str:
