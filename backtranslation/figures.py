@@ -108,7 +108,7 @@ def draw_losses(losses: Sequence[LossEstimate]) -> Markup:
 def draw_shares(shares: Sequence[tuple[str, Estimate]]) -> Markup:
     """Shares by the truth, from 0 to 100 %, with their intervals."""
     rows = [(label, Estimate(100 * e.value, 100 * e.low, 100 * e.high)) for label, e in shares]
-    return _draw_estimates(rows, "%", "Shares measured against the truth", limits=(0, 100))
+    return _draw_estimates(rows, "%", "Shares measured against the truth", limits=(-2, 102))
 
 
 @mpl.rc_context(STYLE)
