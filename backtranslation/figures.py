@@ -107,7 +107,7 @@ def draw_losses(losses: Sequence[LossEstimate]) -> Markup:
 
 def draw_shares(shares: Sequence[tuple[str, Estimate]]) -> Markup:
     """Shares by the truth, from 0 to 100 %, with their intervals."""
-    rows = [(label, Estimate(100 * e.value, 100 * e.low, 100 * e.high)) for label, e in shares]
+    rows = [(label, _percent(share)) for label, share in shares]
     return _draw_estimates(rows, "%", "Shares measured against the truth", limits=(-2, 102))
 
 
@@ -121,7 +121,7 @@ def _draw_estimates(
         axes.errorbar(
             estimate.value,
             row,
-            xerr=[[estimate.value - estimate.low], [estimate.high - estimate.value]],
+            xerr=_whiskers(estimate),
             fmt="o",
             capsize=3,
             color=KEPT,
@@ -139,11 +139,12 @@ def draw_win_rates(comparisons: Sequence[Comparison]) -> Markup:
     """Win rates, plain (filled) and length-controlled (open), with intervals; the line marks one half."""
     figure, axes = _figure(width=9, height=0.9 + 0.45 * len(comparisons))
     for row, item in enumerate(comparisons):
-        for rate, shift, fill in [(item.win_rate, -0.12, KEPT), (item.length_controlled, 0.12, "none")]:
+        for share, shift, fill in [(item.win_rate, -0.12, KEPT), (item.length_controlled, 0.12, "none")]:
+            rate = _percent(share)
             axes.errorbar(
-                100 * rate.value,
+                rate.value,
                 row + shift,
-                xerr=[[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]],
+                xerr=_whiskers(rate),
                 fmt="o",
                 capsize=3,
                 color=KEPT,
@@ -158,6 +159,15 @@ def draw_win_rates(comparisons: Sequence[Comparison]) -> Markup:
     axes.set_xlabel("% of held-out instructions won")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _svg(figure, "Win rates with 95 % intervals")
+
+
+def _percent(share: Estimate) -> Estimate:
+    return Estimate(100 * share.value, 100 * share.low, 100 * share.high)
+
+
+def _whiskers(estimate: Estimate) -> list[list[float]]:
+    """Lengths of the interval to the left and right; rounding, or few rows, may leave the value outside."""
+    return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
