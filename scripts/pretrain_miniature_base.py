@@ -1,6 +1,6 @@
 """Pre-train the base model of the miniature world from nothing; writes a model folder with a manifest.
 
-    python scripts/pretrain_miniature_base.py --work /tmp/miniature-base --output backtranslation/miniature/base
+    python scripts/pretrain_miniature_base.py --work build/miniature-base --output backtranslation/miniature/base
 
 Two phases (see backtranslation/miniature/pretraining.py) of steps of 32 rows of 256 tokens; shows loss (nats per
 token) and tokens per second. A first phase that is finished in the work folder is not run again.
