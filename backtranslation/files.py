@@ -48,7 +48,7 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 
 def open_binary(path: Path) -> IO[bytes]:
-    """Open a file, unpacking it if its suffix says so. Reading raises OSError or EOFError where it is damaged."""
+    """Open a file, unpacking it if its suffix says so. Reading raises OSError, EOFError or zlib.error if damaged."""
     if path.suffix == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))
     if path.suffix == ".zst":

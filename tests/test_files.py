@@ -1,5 +1,6 @@
 """Files of rows: whole or not there, and damage that is named."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_truncated_file_is_named(tmp_path: Path, cut: int) -> None:
     write_rows(path, [{"id": str(number), "text": f"{number * 7919}" * 50} for number in range(20_000)])
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(DataError, match=r"rows\.jsonl\.zst"):
+        list(read_rows(path))
+
+
+def test_damaged_gzip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    packed = bytearray(gzip.compress(b"".join(b'{"id": "%d"}\n' % (number * 7919) for number in range(5000))))
+    packed[200:400] = b"\xff" * 200
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz"):
         list(read_rows(path))
 
 

@@ -128,6 +128,16 @@ def test_reading_goes_on_after_damage(tmp_path: Path, suffix: str) -> None:
     assert tally.counts["files/damaged stretch"] == 1
 
 
+def test_damaged_lines_are_one_clear_fault(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    packed = bytearray(gzip.compress(b'{"text": "one"}\n'))
+    packed[10:] = b"\xff" * len(packed[10:])
+    path.write_bytes(packed)
+    identity = ShardIdentity(name="a", source="a", format="jsonl")
+    with pytest.raises(DataError, match=r"a\.jsonl\.gz: cannot be read"):
+        list(read_documents(path, identity, Fields(), 10_000, Tally()))
+
+
 def test_gzip_member_that_ends_early_loses_only_itself(tmp_path: Path) -> None:
     packed = [gzip.compress(record(page(first=100 * number).encode())) for number in range(4)]
     path = tmp_path / "a.warc.gz"

@@ -293,13 +293,15 @@ def test_the_script_passes_over_rejected_candidates(command: Callable[..., list[
     write_rows(
         tmp_path / "a.jsonl.zst", ({**row, "rejection": "empty" if row["id"] == "pair-0" else None} for row in rows)
     )
-    write_rows(tmp_path / "b.jsonl.zst", ({**row, "score": 5.0} for row in rows))
+    too_long = {"id": "long", "instruction": "why", "response": "old red lamp " * 500, "score": 5.0}
+    write_rows(tmp_path / "b.jsonl.zst", [*({**row, "score": 5.0} for row in rows), too_long])
     files = (str(tmp_path / name) for name in ("a.jsonl.zst", "b.jsonl.zst"))
     done = subprocess.run(
         command("model", changed(FAST, epochs=1), "--augmented", *files), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "43 pairs" in done.stderr
+    assert "row long" in done.stderr and "1 augmented pairs passed over" in done.stderr
 
 
 def test_backward_and_forward_learn_opposite_sides(base: BaseModelSettings, prompts: PromptSet) -> None:
