@@ -1,13 +1,17 @@
-# Thin on purpose: each target is a command you could type. `make run` and `make test` install what is missing.
+# Thin on purpose: each target is a command you could type. All of them install what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test base schema
+.PHONY: run test test-all base schema
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
 
 test: .venv/installed-for-tests
+	$(BIN)/python -m pytest -m "not long"
+
+# Also the tests that take minutes: killed runs, and every kind of change to a finished run.
+test-all: .venv/installed-for-tests
 	$(BIN)/python -m pytest
 
 # Rebuilds the shipped base model of the miniature world from nothing.

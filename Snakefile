@@ -33,3 +33,10 @@ rule all:
     default_target: True
     input:
         "<results>/report/index.html",
+        "<results>/settings.json",
+
+
+if workflow.is_main_process:
+    warn_of_lost_records()
+    if not workflow.output_settings.dryrun:
+        settle_times(Path(STORE))

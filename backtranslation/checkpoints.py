@@ -1,6 +1,6 @@
 """Checkpoints of a training that may be killed at any moment: saved by the clock, used only when whole.
 
-The Trainer writes a folder `checkpoint-<step>`; when it is complete and on disk it is renamed to `<key>-<step>`, and
+The Trainer writes a folder `checkpoint-<step>`; when it is complete and on disk it is renamed to `whole-<step>`, and
 older ones go. Knows nothing of what a checkpoint holds.
 """
 
@@ -17,15 +17,15 @@ from backtranslation.progress import log
 
 
 class Checkpoints(TrainerCallback):
-    """The checkpoints of one training in its work folder; `key` tells it from every other training."""
+    """The checkpoints of one training, in a folder that no other training uses."""
 
-    def __init__(self, work: Path, key: str, seconds: float) -> None:
-        self.work, self.key, self.seconds = work, key, seconds
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
         self.saved = time.monotonic()
 
     def latest(self) -> str | None:
         """The last whole checkpoint, if there is one."""
-        found = sorted(self.work.glob(f"{self.key}-*"), key=_step)
+        found = sorted(self.folder.glob("whole-*"), key=_step)
         if found:
             log.info(f"going on from step {_step(found[-1]):,}")
         return str(found[-1]) if found else None
@@ -44,10 +44,10 @@ class Checkpoints(TrainerCallback):
             torch.distributed.barrier()
         if not state.is_world_process_zero:
             return
-        whole = self.work / f"{self.key}-{state.global_step}"
+        whole = self.folder / f"whole-{state.global_step}"
         os.sync()
-        (self.work / f"checkpoint-{state.global_step}").rename(whole)
-        for other in self.work.iterdir():
+        (self.folder / f"checkpoint-{state.global_step}").rename(whole)
+        for other in self.folder.iterdir():
             if other != whole:
                 shutil.rmtree(other, ignore_errors=True)
 

@@ -5,9 +5,13 @@ Knows nothing of what the texts are for.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from backtranslation.files import Row
+from backtranslation.journal import complete_journal
+from backtranslation.progress import Progress
 from backtranslation.prompts import PromptSet
 from backtranslation.settings import Generation, ModelLoading, Sampling
 
@@ -45,6 +49,40 @@ class Engine(Protocol):
 
         The choices must differ in the first token that is not common to all.
         """
+
+
+def generate_all(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling, journal: Path
+) -> dict[str, Completion]:
+    """Completions of all requests by id; those that the journal holds are not asked for again."""
+
+    def generate_missing(there: dict[str, Row]) -> Iterator[Row]:
+        progress = Progress(len(requests), already=len(there))
+        missing = [request for request in requests if request.id not in there]
+        for completion in engine.generate(missing, sampling):
+            progress.add(tokens=completion.tokens)
+            yield asdict(completion)
+        progress.tell()
+
+    rows = complete_journal(journal, generate_missing)
+    return {row_id: Completion(**row) for row_id, row in rows.items()}
+
+
+def choose_all(
+    engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path
+) -> dict[str, list[float]]:
+    """Shares of the choices by id; those that the journal holds are not asked for again."""
+
+    def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
+        progress = Progress(len(prompts), already=len(there))
+        missing = [(row_id, text) for row_id, text in prompts if row_id not in there]
+        for row_id, shares in engine.choose(missing, choices):
+            progress.add()
+            yield {"id": row_id, "shares": shares}
+        progress.tell()
+
+    rows = complete_journal(journal, choose_missing)
+    return {row_id: row["shares"] for row_id, row in rows.items()}
 
 
 def row_seed(random_seed: int, row_id: str, sample: int = 0) -> int:

@@ -5,12 +5,13 @@ Knows nothing of how the model was made. Win rates and intervals are made from t
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-from backtranslation.engine import Engine, Request, row_seed
+from backtranslation.engine import Engine, Request, choose_all, generate_all, row_seed
 from backtranslation.files import DataError, Row
 from backtranslation.progress import Progress
 from backtranslation.prompts import NO_LABEL, EncodedPair, PromptSet, forward_message, judge_message, render_prompt
@@ -90,6 +91,7 @@ def answer_instructions(
     pairs: Sequence[Row],
     sampling: Sampling,
     random_seed: int,
+    journal: Path,
 ) -> list[Row]:
     """Answers to held-out instructions: {"id", "instruction", "reference", "answer"}, in the order of the pairs."""
     requests = [
@@ -100,13 +102,13 @@ def answer_instructions(
         )
         for pair in pairs
     ]
-    answers = {completion.id: completion.text.strip() for completion in engine.generate(requests, sampling)}
+    answers = generate_all(engine, requests, sampling, journal)
     return [
         {
             "id": pair["id"],
             "instruction": pair["instruction"],
             "reference": pair["response"],
-            "answer": answers[pair["id"]],
+            "answer": answers[pair["id"]].text.strip(),
         }
         for pair in pairs
     ]
@@ -118,23 +120,27 @@ def judge_answers(
     prompts: PromptSet,
     first_answers: Sequence[Row],
     second_answers: Sequence[Row],
+    work: Path,
 ) -> list[Row]:
     """The probability that the first model's answer is the better one, shown first and shown second.
 
-    Nothing is generated: the probabilities of the two choices are read at the place where the judge names one. Raises
-    DataError when the two models did not answer the same instructions.
+    `work` is a folder for what a killed process had done. Nothing is generated: the probabilities of the two choices
+    are read at the place where the judge names one. Raises DataError when the two models did not answer the same
+    instructions.
     """
     if [row["id"] for row in first_answers] != [row["id"] for row in second_answers]:
         raise DataError("the two files of answers do not hold the same instructions in the same order")
 
-    def chances(shown_first: Sequence[Row], shown_second: Sequence[Row]) -> dict[str, float]:
+    def chances(shown_first: Sequence[Row], shown_second: Sequence[Row], journal: Path) -> dict[str, float]:
         questions = [
             (one["id"], _judge_prompt(tokenizer, prompts, one["instruction"], one["answer"], two["answer"]))
             for one, two in zip(shown_first, shown_second, strict=True)
         ]
-        return {row_id: shares[0] for row_id, shares in engine.choose(questions, JUDGEMENT_CHOICES)}
+        chosen = choose_all(engine, questions, JUDGEMENT_CHOICES, journal)
+        return {row_id: shares[0] for row_id, shares in chosen.items()}
 
-    forward, reverse = chances(first_answers, second_answers), chances(second_answers, first_answers)
+    forward = chances(first_answers, second_answers, work / "forward.jsonl")
+    reverse = chances(second_answers, first_answers, work / "reversed.jsonl")
     return [
         {"id": row["id"], "first_wins_forward": forward[row["id"]], "first_wins_reversed": 1 - reverse[row["id"]]}
         for row in first_answers

@@ -47,6 +47,12 @@ def read_rows(path: str | Path) -> Iterator[Row]:
             raise DataError(f"{path}: damaged after line {number} ({error})") from None
 
 
+def count_rows(path: Path) -> int:
+    """Number of lines of a .jsonl, .jsonl.gz or .jsonl.zst file."""
+    with open_binary(path) as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
 def open_binary(path: Path) -> IO[bytes]:
     """Open a file, unpacking it if its suffix says so. Reading raises OSError, EOFError or zlib.error if damaged."""
     if path.suffix == ".gz":

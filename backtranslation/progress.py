@@ -1,10 +1,14 @@
-"""What a running job tells its log: what runs, rows done of how many, rows/s, tokens/s, time left."""
+"""What a running job tells its log and `status`: what runs, rows done of how many, rows/s, tokens/s, time left."""
 
+import errno
+import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +16,21 @@ from backtranslation.files import UserError
 
 Item = TypeVar("Item")
 
+PROGRESS = "progress.json"
 log = logging.getLogger("backtranslation")
+
+
+@dataclass
+class _Report:
+    """Where the job of this process says how far it is; `earlier` seconds were spent by processes that were killed."""
+
+    job: str = ""
+    file: Path | None = None
+    earlier: float = 0.0
+    started: float = 0.0
+
+
+_report = _Report()
 
 
 def start_job(rule: str, subject: str = "", threads: int = 1) -> None:
@@ -25,24 +43,58 @@ def start_job(rule: str, subject: str = "", threads: int = 1) -> None:
         OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error",
         HF_HUB_DISABLE_PROGRESS_BARS="1",
     )  # fmt: skip
-    name = " ".join(filter(None, (rule, Path(subject).name.split(".")[0])))
+    _report.job = " ".join(filter(None, (rule, Path(subject).name.split(".")[0])))
     logging.basicConfig(
         level=logging.WARNING,
         stream=sys.stderr,
-        format=f"%(asctime)s {name}: %(message)s",
+        format=f"%(asctime)s {_report.job}: %(message)s",
         datefmt="%H:%M:%S",
         force=True,
     )
     log.setLevel(logging.INFO)
 
 
-class Progress:
-    """Counts rows and tokens; logs at most every `seconds` seconds, and once at the end."""
+def report_to(work: Path) -> None:
+    """Say how far this job is in a file of its work folder too, from now on."""
+    _report.file, _report.earlier, _report.started = work / PROGRESS, reported_seconds(work), time.monotonic()
+    report(0, None, "rows")
 
-    def __init__(self, total: int | None, unit: str = "rows", seconds: float = 10) -> None:
-        self.total, self.unit, self.seconds = total, unit, seconds
-        self.done = self.tokens = 0
+
+def reported_seconds(work: Path) -> float:
+    """Seconds that have been spent on a result, as far as its processes told before they were killed."""
+    try:
+        return float(json.loads((work / PROGRESS).read_text())["seconds"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return 0.0
+
+
+def report(done: int, total: int | None, unit: str, rate: float = 0.0, tokens_rate: float = 0.0) -> None:
+    """Replace the file that says how far this job is, if there is one. `rate` is in units per second."""
+    if _report.file is None:
+        return
+    left = (total - done) / rate if total and rate else None
+    figures = {
+        "job": _report.job, "host": socket.gethostname(), "process": os.getpid(), "time": time.time(),
+        "seconds": _report.earlier + time.monotonic() - _report.started, "done": done, "total": total, "unit": unit,
+        "rate": rate, "tokens_rate": tokens_rate, "seconds_left": left,
+    }  # fmt: skip
+    partial = _report.file.with_suffix(".partial")
+    partial.write_text(json.dumps(figures))
+    partial.replace(_report.file)
+
+
+class Progress:
+    """Counts rows and tokens; tells at most every `seconds` seconds, and once at the end.
+
+    The `already` done rows of an earlier process count as done, but not for the rate.
+    """
+
+    def __init__(self, total: int | None, unit: str = "rows", seconds: float = 10, already: int = 0) -> None:
+        self.total, self.unit, self.seconds, self.already = total, unit, seconds, already
+        self.done, self.tokens = already, 0
         self.started = self.told = time.monotonic()
+        if already:
+            log.info(f"going on after {already:,} {unit}")
 
     def add(self, rows: int = 1, tokens: int = 0) -> None:
         """Note that so many more rows and tokens are done."""
@@ -55,13 +107,15 @@ class Progress:
         """Log one line now."""
         self.told = time.monotonic()
         elapsed = max(self.told - self.started, 1e-9)
+        rate, tokens_rate = (self.done - self.already) / elapsed, self.tokens / elapsed
         of_total = "" if self.total is None else f" of {self.total:,}"
-        parts = [f"{self.done:,}{of_total} {self.unit}", f"{self.done / elapsed:,.1f} {self.unit}/s"]
+        parts = [f"{self.done:,}{of_total} {self.unit}", f"{rate:,.1f} {self.unit}/s"]
         if self.tokens:
-            parts.append(f"{self.tokens / elapsed:,.0f} tokens/s")
-        if self.total and 0 < self.done < self.total:
-            parts.append(f"{elapsed / self.done * (self.total - self.done):,.0f} s left")
+            parts.append(f"{tokens_rate:,.0f} tokens/s")
+        if self.total and rate and self.done < self.total:
+            parts.append(f"{(self.total - self.done) / rate:,.0f} s left")
         log.info(", ".join(parts))
+        report(self.done, self.total, self.unit, rate, tokens_rate)
 
 
 def track(items: Iterable[Item], total: int | None, unit: str = "rows") -> Iterator[Item]:
@@ -79,3 +133,11 @@ def run_script(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        sys.exit(
+            f"{Path(sys.argv[0]).stem}: error: the disk is full{where}. Nothing half-written counts as a result: free"
+            " some space (`backtranslation gc` helps) and run again; what is done stays done"
+        )

@@ -302,7 +302,9 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
 
 
 def _html_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
+    """All HTML files below a folder, but for hidden ones, which are no part of a folder's content."""
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:

@@ -8,7 +8,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
+from heapq import nsmallest
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,7 +125,7 @@ class Report:
 
 def sample_ids(ids: Iterable[str], count: int, random_seed: int) -> list[str]:
     """Draw ids by a hash of seed and id, so that neither their order nor their number moves the others."""
-    return sorted(ids, key=lambda row_id: _draw(row_id, random_seed))[:count]
+    return nsmallest(count, ids, key=lambda row_id: _draw(row_id, random_seed))
 
 
 def survey_candidates(rows: Iterable[Row], wanted: Collection[str], random_seed: int) -> CandidateSurvey:
@@ -200,8 +201,8 @@ def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
     ]
 
 
-def render_report(report: Report) -> str:
-    """The whole page: one HTML text that needs nothing else."""
+def render_report(report: Report, template: Path) -> str:
+    """The whole page, by its Jinja template: one HTML text that needs nothing else."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -214,8 +215,8 @@ def render_report(report: Report) -> str:
         words=lambda name: name.replace("_", " "),
         is_web_address=is_web_address,
     )
-    template = environment.from_string(files("backtranslation").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(
+    page = environment.from_string(template.read_text("utf-8"))
+    return page.render(
         report=report,
         steps=_steps(report),
         outcomes=_outcomes(report),

@@ -7,7 +7,7 @@ as canonical JSON (`spec`), and its script validates that JSON with the models b
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,10 +27,27 @@ class Slice(BaseModel):
     """Base of all settings: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # Settings that say how the work is done on the machine at hand: a change of them makes no result stale.
+    execution_keys: ClassVar[tuple[str, ...]] = ()
 
     def only(self, *names: str) -> dict[str, Any]:
         """Some of the settings: what a stage depends on."""
         return self.model_dump(mode="json", include=set(names))
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on, but for rounding."""
+        return self.without(*self.execution_keys)
+
+    def execution(self) -> str:
+        """The other part, as JSON."""
+        return json.dumps(self.only(*self.execution_keys), sort_keys=True)
+
+    def completed(self, execution: str) -> Self:
+        """The settings with the part that a result does not depend on, as JSON; other keys in it are left alone."""
+        return self.model_validate(
+            self.model_dump()
+            | {key: value for key, value in json.loads(execution).items() if key in self.execution_keys}
+        )
 
     def without(self, *names: str) -> dict[str, Any]:
         """The settings but for some: paths, above all, whose content counts and not their name."""
@@ -65,6 +82,17 @@ class BaseModelSettings(ModelLoading):
     def loading(self) -> ModelLoading:
         """What also holds for the models that are trained from it."""
         return ModelLoading(trust_remote_code=self.trust_remote_code, dtype=self.dtype)
+
+    def hub_name(self) -> "HubName | None":
+        """Its name on the hub; None for a folder, of which the content counts and not the path."""
+        return HubName(path=self.path, revision=self.revision) if hub_name(self.path) else None
+
+
+class HubName(Slice):
+    """A model on the Hugging Face hub. Only a fixed revision names the same weights for ever."""
+
+    path: str
+    revision: str | None
 
 
 class Fields(Slice):
@@ -206,7 +234,17 @@ class HeldOut(Slice):
 PROMPT_FILES = ("backward", "forward", "score", "judge", "chat_template")
 
 
-class Prompts(Slice):
+class Tags(Slice):
+    """The tag sentences."""
+
+    seed_tag: str = Field("Answer in the style of an AI Assistant.", description="marks human-written pairs")
+    augmented_tag: str = Field("Answer with knowledge from web search.", description="marks augmented pairs")
+    answer_tag: Literal["seed", "augmented", "both"] = Field(
+        "both", description="the tag sentence at evaluation; the paper reports both, one after the other"
+    )
+
+
+class Prompts(Tags):
     """Every text a model is shown: Jinja template files, and the tag sentences."""
 
     backward: str = Field("prompts/backward.jinja", description="variables: response")
@@ -215,11 +253,6 @@ class Prompts(Slice):
     judge: str = Field("prompts/judge.jinja", description="variables: instruction, first, second")
     chat_template: str = Field(
         "prompts/chat.jinja", description="chat template of a tokenizer that has none of its own"
-    )
-    seed_tag: str = Field("Answer in the style of an AI Assistant.", description="marks human-written pairs")
-    augmented_tag: str = Field("Answer with knowledge from web search.", description="marks augmented pairs")
-    answer_tag: Literal["seed", "augmented", "both"] = Field(
-        "both", description="the tag sentence at evaluation; the paper reports both, one after the other"
     )
 
 
@@ -242,6 +275,8 @@ class ScheduleRow(Slice):
 
 class Training(Slice):
     """One fine-tuning of the base model."""
+
+    execution_keys = ("gradient_checkpointing", "save_minutes")
 
     method: Literal["full", "lora"] = Field(
         "full", description="train all weights, or adapters that are merged at the end"
@@ -339,6 +374,8 @@ class Selection(Slice):
 class Generation(Slice):
     """How text is generated, for all stages alike."""
 
+    execution_keys = ("batch_tokens",)
+
     engine: Literal["transformers"] = Field("transformers", description="what runs the model")
     batch_tokens: PositiveInt | None = Field(
         None, description="tokens (prompts and room for answers) in a batch; null: by the memory at hand"
@@ -407,6 +444,17 @@ class Settings(Slice):
         if "size" in (given.get("held_out") or {}):
             del supplied["held_out"]
         return given | {key: _overlay(value, given.get(key)) for key, value in supplied.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """What results depend on: everything but how the work is done on the machine at hand."""
+        return self.model_dump(
+            mode="json",
+            exclude={
+                "resources": True,
+                "generation": set(Generation.execution_keys),
+                "training": {"forward": set(Training.execution_keys), "backward": set(Training.execution_keys)},
+            },
+        )
 
     def generated_files(self) -> frozenset[str]:
         """Input files that the run makes itself."""
@@ -483,11 +531,9 @@ def _fault_line(fault: Any) -> str:
     return f"config: {key or 'settings'}: {message}{shown}"
 
 
-def spec(**slices: BaseModel | Mapping[str, Any] | str | int | float | bool | None) -> str:
+def spec(**slices: Slice | Mapping[str, Any] | list[Any] | str | int | float | bool | None) -> str:
     """Canonical JSON (sorted keys, no white space) of exactly the settings that a stage depends on."""
-    plain = {
-        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in slices.items()
-    }
+    plain = {name: value.identity() if isinstance(value, Slice) else value for name, value in slices.items()}
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -500,6 +546,11 @@ def model_names(settings: Settings) -> list[str]:
     """Forward models in the order of the method, the control last."""
     names = [f"M{iteration}" for iteration in range(settings.iterations + 1)]
     return names + ["unselected"] * (settings.evaluation.unselected_control and settings.iterations > 0)
+
+
+def hub_name(path: str | None) -> str | None:
+    """A model's name on the hub; None for a folder, of which the content counts and not the path."""
+    return None if path is None or looks_like_folder(path) else path
 
 
 def looks_like_folder(path: str) -> bool:

@@ -7,9 +7,11 @@ held-out rows: the same draws serve every model, so that differences keep what t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backtranslation.files import Row
@@ -77,14 +79,14 @@ def pair_lengths(name: str, rows: Iterable[Row]) -> PairLengths:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """What one iteration's scores look like. Bars are {score: (kept, not kept)}."""
+    """What one iteration's scores look like. Bars are {score: (kept, not kept)}; `selected` holds the ids kept."""
 
     rows: int
     failures: dict[str, int]
     parsed: dict[float, tuple[int, int]]
     expected: dict[float, tuple[int, int]]
     expected_by_parsed: dict[float, tuple[float, float]]
-    selected: frozenset[str]
+    selected: pa.ChunkedArray
 
     @property
     def unparsable_share(self) -> float:
@@ -92,31 +94,38 @@ class ScoreSummary:
         return sum(self.failures.values()) / self.rows if self.rows else 0.0
 
 
-def summarise_scores(scores: pd.DataFrame) -> ScoreSummary:
-    """Summarise columns id, score (nan: unparsable), failure, expected_score, selected.
+def summarise_scores(scores: pa.Table) -> ScoreSummary:
+    """Summarise columns id, score (null: unparsable), failure, expected_score, selected.
 
     Parsed scores are counted as they are; expected scores in bins of a quarter point, named by their lower edge;
     `expected_by_parsed` holds mean and standard deviation of the expected score at every parsed score.
     """
-    bins = np.digitize(scores["expected_score"].to_numpy(float), EXPECTED_SCORE_EDGES[1:-1])
-    by_parsed = scores.groupby("score")["expected_score"].agg(["mean", "std"])
+    numbers = scores.select(["score", "expected_score", "selected"]).to_pandas()
+    bins = np.digitize(numbers["expected_score"], EXPECTED_SCORE_EDGES[1:-1])
+    by_parsed = numbers.groupby("score")["expected_score"].agg(["mean", "std"])
+    failures = {count["values"]: count["counts"] for count in scores["failure"].drop_null().value_counts().to_pylist()}
     return ScoreSummary(
         rows=len(scores),
-        failures={str(reason): int(n) for reason, n in scores["failure"].value_counts().items()},
-        parsed=_bars(scores["score"].to_numpy(float), scores["selected"].to_numpy(bool)),
-        expected=_bars(EXPECTED_SCORE_EDGES[bins], scores["selected"].to_numpy(bool)),
+        failures=dict(Counter(failures).most_common()),
+        parsed=_bars(numbers["score"].to_numpy(), numbers["selected"].to_numpy()),
+        expected=_bars(EXPECTED_SCORE_EDGES[bins], numbers["selected"].to_numpy()),
         expected_by_parsed={
             float(score): (float(mean), float(deviation))
             for score, mean, deviation in by_parsed.reset_index().to_numpy(float)
         },
-        selected=frozenset(scores.loc[scores["selected"], "id"]),
+        selected=scores["id"].filter(scores["selected"]),
     )
 
 
 def _bars(values: Floats, selected: NDArray[np.bool_]) -> dict[float, tuple[int, int]]:
     """Count the values, kept and not kept, in ascending order; nan is left out."""
-    kept, dropped = Counter(values[selected].tolist()), Counter(values[~selected].tolist())
-    return {value: (kept[value], dropped[value]) for value in sorted(kept | dropped) if not np.isnan(value)}
+    kept, dropped = _count(values[selected]), _count(values[~selected])
+    return {value: (kept[value], dropped[value]) for value in sorted(kept | dropped)}
+
+
+def _count(values: Floats) -> Counter[float]:
+    found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -136,20 +145,14 @@ class Overlap:
         return self.shared / union if union else float("nan")
 
 
-def overlaps(selections: Mapping[str, frozenset[str]]) -> list[Overlap]:
-    """Every pair of selections, in order."""
-    names = list(selections)
-    return [
-        Overlap(
-            first,
-            second,
-            shared=len(selections[first] & selections[second]),
-            only_first=len(selections[first] - selections[second]),
-            only_second=len(selections[second] - selections[first]),
-        )
-        for number, first in enumerate(names)
-        for second in names[number + 1 :]
-    ]
+def overlaps(selections: Mapping[str, pa.ChunkedArray]) -> list[Overlap]:
+    """Every pair of selections, in order; each selection is the ids that it kept."""
+    found = []
+    for first, second in combinations(selections, 2):
+        one, other = selections[first], selections[second]
+        shared = pc.sum(pc.is_in(one, value_set=other), min_count=0).as_py()
+        found.append(Overlap(first, second, shared, only_first=len(one) - shared, only_second=len(other) - shared))
+    return found
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ transformers' Trainer over packed rows, full or with low-rank adapters, in one p
 nothing of where pairs come from or what the model is for.
 """
 
-import hashlib
 import math
 import os
 import random
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,9 +35,9 @@ from backtranslation.checkpoints import Checkpoints
 from backtranslation.files import UserError, replace_file
 from backtranslation.models import load_config, load_model, max_positions, resolve_precision
 from backtranslation.packing import collate, pack
-from backtranslation.progress import log
+from backtranslation.progress import log, report
 from backtranslation.prompts import EncodedPair, end_token_ids
-from backtranslation.settings import BaseModelSettings, Training, spec
+from backtranslation.settings import BaseModelSettings, Training
 
 TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
 TABLE_ROWS = 200
@@ -82,9 +80,9 @@ def train_model(
     The folder is in Hugging Face format, adapters merged, safetensors in the precision of the training. The table has
     the columns TABLE_COLUMNS: the mean loss in nats per reply token since the row before; tokens (without padding) and
     seconds since the start; tokens per second since the row before. A killed training goes on from its last whole
-    checkpoint in `work`, which is removed at the end. Under torchrun every process calls this with the same arguments.
-    Raises TrainingError when there are no pairs, `max_length` is more than the model can hold, or the loss is not
-    finite.
+    checkpoint in `work`, a folder that no other training uses. Under torchrun every process calls this with the same
+    arguments. Raises TrainingError when there are no pairs, `max_length` is more than the model can hold, or the loss
+    is not finite.
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
@@ -93,12 +91,11 @@ def train_model(
     packed = pack_pairs(pairs, training.max_length, model)
     plan = make_plan(training, len(pairs), len(packed), processes=int(os.environ.get("WORLD_SIZE", "1")))
     rows = order_rows(packed, plan, random_seed)
-    key = fingerprint(pairs, base, training, random_seed)
-    checkpoints = Checkpoints(work, key, seconds=training.save_minutes * 60)
+    checkpoints = Checkpoints(work / "checkpoints", seconds=training.save_minutes * 60)
     trainer = _RowTrainer(
         rates=learning_rates(training, plan.steps),
         model=model,
-        args=_trainer_arguments(training, plan, work, random_seed),
+        args=_trainer_arguments(training, plan, checkpoints.folder, random_seed),
         train_dataset=rows,
         data_collator=collate,
         callbacks=[_Logbook(_tokens_until_step(rows, plan)), checkpoints],
@@ -112,7 +109,6 @@ def train_model(
     if trainer.is_world_process_zero():
         save_model(model, base, tokenizer, output, resolve_precision(training.precision))
         write_table(table, trainer.state)
-        shutil.rmtree(work, ignore_errors=True)
     if plan.processes > 1:
         trainer.accelerator.wait_for_everyone()
         # gloo's thread needs the interpreter lock to drop the barrier; freed before that, both would wait for ever.
@@ -211,7 +207,7 @@ def save_model(
     folder: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Write a model folder whole or not at all, adapters merged, weights of `dtype`."""
+    """Write a model folder, adapters merged, weights of `dtype`."""
     merged = cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else model
     # Its own configuration carries the dropout and the cache switch of the training.
     merged.config = load_config(base.path, base)
@@ -220,22 +216,9 @@ def save_model(
         eos_token_id=sorted(end_token_ids(tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
     )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     merged.to(dtype=dtype)  # type: ignore[call-arg]
-    merged.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def fingerprint(pairs: Sequence[EncodedPair], base: BaseModelSettings, training: Training, random_seed: int) -> str:
-    """16 hexadecimal digits that differ for trainings that differ, so that none goes on from another's checkpoint."""
-    digest = hashlib.blake2b(spec(base=base, training=training, random_seed=random_seed).encode(), digest_size=8)
-    for pair in pairs:
-        digest.update(f"{pair.id} {pair.prompt_tokens} {len(pair.ids)} ".encode())
-        digest.update(pair.ids.tobytes())
-    return digest.hexdigest()
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 class _RowTrainer(Trainer):
@@ -293,6 +276,7 @@ class _Logbook(TrainerCallback):
                 f"step {row['step']:,} of {state.max_steps:,}, loss {row['loss']:.3f}, {speed:,.0f} tokens/s,"
                 f" {left:,.0f} s left"
             )
+            report(state.global_step, state.max_steps, "steps", state.global_step / max(row["seconds"], 1e-9), speed)
 
 
 def _table_rows(state: TrainerState) -> list[dict[str, float]]:
@@ -314,9 +298,9 @@ def _tokens_until_step(rows: Sequence[PackedRow], plan: Plan) -> list[int]:
     return sums[plan.rows_per_step - 1 :: plan.rows_per_step]
 
 
-def _trainer_arguments(training: Training, plan: Plan, work: Path, random_seed: int) -> TrainingArguments:
+def _trainer_arguments(training: Training, plan: Plan, folder: Path, random_seed: int) -> TrainingArguments:
     arguments = TrainingArguments(
-        output_dir=str(work),
+        output_dir=str(folder),
         per_device_train_batch_size=plan.rows_per_device,
         gradient_accumulation_steps=plan.accumulation,
         max_steps=plan.steps,

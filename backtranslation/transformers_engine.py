@@ -19,7 +19,6 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from backtranslation.engine import Completion, Request
 from backtranslation.files import UserError
 from backtranslation.models import max_positions
-from backtranslation.progress import Progress
 from backtranslation.prompts import encode_text, end_token_ids
 from backtranslation.settings import Sampling
 
@@ -71,19 +70,16 @@ class TransformersEngine:
         """
         sequences = [encode_text(self.tokenizer, request.prompt) for request in requests]
         self._check_lengths([request.id for request in requests], sequences)
-        progress = Progress(len(requests))
 
         def complete(rows: list[int], prefix: Prefix) -> list[Completion]:
             seeds = [requests[row].seed for row in rows]
             replies = self._complete([sequences[row] for row in rows], prefix, seeds, sampling)
-            progress.add(len(rows), sum(len(reply) for reply, _ in replies))
             return [
                 Completion(requests[row].id, self._decode(reply), len(reply), ended)
                 for row, (reply, ended) in zip(rows, replies, strict=True)
             ]
 
         yield from self._in_batches(sequences, sampling.max_new_tokens, complete)
-        progress.tell()
 
     def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
         """Shares of the choices after every text, from the first token in which they differ.
@@ -101,16 +97,13 @@ class TransformersEngine:
             sequences.append(common)
             first_tokens.append(firsts)
         self._check_lengths(ids, sequences)
-        progress = Progress(len(prompts))
 
         def weigh(rows: list[int], prefix: Prefix) -> list[tuple[str, list[float]]]:
             firsts = torch.tensor([first_tokens[row] for row in rows], device=self.model.device)
             logits = self._start([sequences[row] for row in rows], prefix).logits.gather(1, firsts)
-            progress.add(len(rows))
             return [(ids[row], shares) for row, shares in zip(rows, logits.softmax(-1).tolist(), strict=True)]
 
         yield from self._in_batches(sequences, 0, weigh)
-        progress.tell()
 
     def _in_batches(
         self,

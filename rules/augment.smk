@@ -18,14 +18,17 @@ rule generate_instructions:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            prompts=settings.prompts.only("backward"),
             sampling=settings.augmentation.sampling,
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
+        execution=settings.generation.execution(),
+        outside=outside(settings.prompts.backward),
+        code=code("generate_instructions"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/generate_instructions.py --spec {params.spec:q} --threads {threads}"
-        " --segments {input.segments:q} --model {input.model:q} --instructions {output.instructions:q} 2>&1 | tee {log:q}"
+        "{PYTHON:q} {SCRIPTS:q}/generate_instructions.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --segments {input.segments:q} --model {input.model:q} --prompt {input.prompt:q}"
+        " --execution {params.execution:q} --instructions {output.instructions:q} 2>&1 | tee {log:q}"
 
 
 rule filter_instructions:
@@ -40,7 +43,10 @@ rule filter_instructions:
         "<results>/logs/filter_instructions/{shard}.log",
     params:
         spec=spec(filters=settings.augmentation.filters),
+        outside=outside(settings.prompts.backward),
+        code=code("filter_instructions"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/filter_instructions.py --spec {params.spec:q} --segments {input.segments:q}"
-        " --instructions {input.instructions:q} --backward-prompt {input.prompt:q}"
+        "{PYTHON:q} {SCRIPTS:q}/filter_instructions.py --spec {params.spec:q} --store {STORE:q}"
+        " --segments {input.segments:q}"
+        " --instructions {input.instructions:q} --prompt {input.prompt:q}"
         " --candidates {output.candidates:q} 2>&1 | tee {log:q}"

@@ -3,9 +3,23 @@
 import sys
 from pathlib import Path
 
+from backtranslation.content_digests import file_states
 from backtranslation.files import UserError
+from backtranslation.manifests import short_digest
+from backtranslation.named_paths import settle_times
 from backtranslation.readers import list_shards
-from backtranslation.settings import check_files, load_settings, looks_like_folder, miniature_files, model_names, spec
+from backtranslation.settings import (
+    check_files,
+    hub_name,
+    load_settings,
+    looks_like_folder,
+    miniature_files,
+    model_names,
+    spec,
+)
+from backtranslation.source_digests import source_digests
+from backtranslation.workflow_jobs import results_made_otherwise
+from snakemake.logging import logger
 
 try:
     settings = load_settings(config)
@@ -20,6 +34,7 @@ ITERATIONS = range(1, settings.iterations + 1)
 # The interpreter that runs Snakemake has the library; `python` on PATH may be another.
 PYTHON = sys.executable
 SCRIPTS = Path(workflow.basedir) / "scripts"
+STORE = f"{settings.results}/store"
 
 
 pathvars:
@@ -35,3 +50,25 @@ wildcard_constraints:
 def model_input(path):
     """A model as an input file, unless it is a name on the hub."""
     return path if looks_like_folder(path) else []
+
+
+def code(stage):
+    """Digest of the source of a stage: Snakemake looks at its jobs again when it changes."""
+    return short_digest(source_digests(SCRIPTS / f"{stage}.py"))
+
+
+def outside(*paths):
+    """State of files that no rule makes: Snakemake sees no edit that sets a time back, and none inside a folder."""
+    files = [path for path in paths if path and path not in settings.generated_files() and Path(path).exists()]
+    return short_digest({path: file_states(Path(path)) for path in files})
+
+
+def warn_of_lost_records():
+    """Name results that are stale though Snakemake, having lost its records of them, takes them for fresh."""
+    stale = results_made_otherwise(workflow, Path(STORE))
+    if stale:
+        logger.warning(
+            "Snakemake has lost its records (.snakemake/) of these results, which were made from other settings or code:\n"
+            + "".join(f"  {path}\n" for path in stale)
+            + "`snakemake --forceall` looks at all results and computes only what changed."
+        )

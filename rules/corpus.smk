@@ -28,8 +28,11 @@ rule extract_segments:
     params:
         spec=extraction_spec,
         path=lambda wildcards: SHARDS[wildcards.shard].path,
+        outside=lambda wildcards: outside(SHARDS[wildcards.shard].path),
+        code=code("extract_segments"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/extract_segments.py --spec {params.spec:q} --input {params.path:q}"
+        "{PYTHON:q} {SCRIPTS:q}/extract_segments.py --spec {params.spec:q} --store {STORE:q}"
+        " --input {params.path:q}"
         " --segments {output.segments:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
 
 
@@ -46,7 +49,9 @@ rule deduplicate_segments:
         "<results>/logs/deduplicate_segments.log",
     params:
         spec=spec(deduplication=settings.corpus.deduplication, decontamination=settings.corpus.decontamination),
+        code=code("deduplicate_segments"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/deduplicate_segments.py --spec {params.spec:q} --extracted {input.extracted:q}"
-        " --funnels {input.funnels:q} --held-out {input.held_out:q} --outputs {output.segments:q}"
+        "{PYTHON:q} {SCRIPTS:q}/deduplicate_segments.py --spec {params.spec:q} --store {STORE:q}"
+        " --extracted {input.extracted:q}"
+        " --funnels {input.funnels:q} --held-out {input.held_out:q} --segments {output.segments:q}"
         " --funnel {output.funnel:q} 2>&1 | tee {log:q}"

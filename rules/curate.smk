@@ -19,14 +19,17 @@ rule score_candidates:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            prompts=settings.prompts.only("score"),
             sampling=settings.scoring.sampling,
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
+        execution=settings.generation.execution(),
+        outside=outside(settings.prompts.score),
+        code=code("score_candidates"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/score_candidates.py --spec {params.spec:q} --threads {threads}"
-        " --candidates {input.candidates:q} --model {input.model:q} --judgements {output.judgements:q} 2>&1 | tee {log:q}"
+        "{PYTHON:q} {SCRIPTS:q}/score_candidates.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --candidates {input.candidates:q} --model {input.model:q} --prompt {input.prompt:q}"
+        " --execution {params.execution:q} --judgements {output.judgements:q} 2>&1 | tee {log:q}"
 
 
 rule parse_scores:
@@ -39,8 +42,10 @@ rule parse_scores:
         "<results>/logs/parse_scores/{iteration}/{shard}.log",
     params:
         spec=spec(max_unparsable_share=settings.scoring.max_unparsable_share),
+        code=code("parse_scores"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/parse_scores.py --spec {params.spec:q} --judgements {input.judgements:q}"
+        "{PYTHON:q} {SCRIPTS:q}/parse_scores.py --spec {params.spec:q} --store {STORE:q}"
+        " --judgements {input.judgements:q}"
         " --scores {output.scores:q} 2>&1 | tee {log:q}"
 
 
@@ -56,6 +61,8 @@ rule select_candidates:
         "<results>/logs/select_candidates/{iteration}.log",
     params:
         spec=spec(selection=settings.selection),
+        code=code("select_candidates"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/select_candidates.py --spec {params.spec:q} --candidates {input.candidates:q}"
+        "{PYTHON:q} {SCRIPTS:q}/select_candidates.py --spec {params.spec:q} --store {STORE:q}"
+        " --candidates {input.candidates:q}"
         " --scores {input.scores:q} --curated {output.curated:q} --table {output.table:q} 2>&1 | tee {log:q}"

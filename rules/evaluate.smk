@@ -27,15 +27,19 @@ rule evaluate_model:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            prompts=settings.prompts.only("forward", "seed_tag", "augmented_tag", "answer_tag"),
+            tags=settings.prompts.only("seed_tag", "augmented_tag", "answer_tag"),
             sampling=settings.evaluation.sampling,
             max_answers=settings.evaluation.max_answers,
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
+        execution=settings.generation.execution(),
+        outside=outside(settings.prompts.forward),
+        code=code("evaluate_model"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/evaluate_model.py --spec {params.spec:q} --threads {threads}"
-        " --model {input.model:q} --held-out {input.held_out:q} --loss {output.loss:q}"
+        "{PYTHON:q} {SCRIPTS:q}/evaluate_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --model {input.model:q} --held-out {input.held_out:q} --prompt {input.prompt:q}"
+        " --execution {params.execution:q} --loss {output.loss:q}"
         " --answers {output.answers:q} 2>&1 | tee {log:q}"
 
 
@@ -55,11 +59,14 @@ rule judge_answers:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            prompts=settings.prompts.only("judge", "chat_template"),
-            judge=settings.evaluation.judge,
+            judge=hub_name(settings.evaluation.judge),
             generation=settings.generation,
         ),
+        execution=settings.generation.execution(),
+        outside=outside(settings.prompts.judge, settings.prompts.chat_template, settings.evaluation.judge),
+        code=code("judge_answers"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/judge_answers.py --spec {params.spec:q} --threads {threads}"
+        "{PYTHON:q} {SCRIPTS:q}/judge_answers.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
         " --judge {input.judge:q} --first {input.first:q} --second {input.second:q}"
+        " --prompt {input.prompt:q} --chat-template {input.chat_template:q} --execution {params.execution:q}"
         " --judgements {output.judgements:q} 2>&1 | tee {log:q}"

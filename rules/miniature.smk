@@ -17,8 +17,10 @@ rule generate_miniature_world:
         "<results>/logs/generate_miniature_world.log",
     params:
         spec=spec(miniature=settings.miniature),
+        code=code("generate_miniature_world"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/generate_miniature_world.py --spec {params.spec:q} --pages {output.pages:q}"
+        "{PYTHON:q} {SCRIPTS:q}/generate_miniature_world.py --spec {params.spec:q} --store {STORE:q}"
+        " --pages {output.pages:q}"
         " --seed {output.seed:q} --held-out {output.held_out:q} --truth {output.truth:q} 2>&1 | tee {log:q}"
 
 
@@ -34,9 +36,9 @@ rule measure_truth:
     log:
         "<results>/logs/measure_truth.log",
     params:
-        models=MODELS,
-        random_seed=settings.random_seed,
+        spec=spec(models=MODELS, random_seed=settings.random_seed),
+        code=code("measure_truth"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/measure_truth.py --truth {input.truth:q} --candidates {input.candidates:q}"
-        " --curated {input.curated:q} --models {params.models:q} --answers {input.answers:q}"
-        " --random-seed {params.random_seed} --output {output.report:q} 2>&1 | tee {log:q}"
+        "{PYTHON:q} {SCRIPTS:q}/measure_truth.py --spec {params.spec:q} --store {STORE:q}"
+        " --truth {input.truth:q} --candidates {input.candidates:q}"
+        " --curated {input.curated:q} --answers {input.answers:q} --output {output.report:q} 2>&1 | tee {log:q}"

@@ -12,15 +12,15 @@ rule write_settings:
         "<results>/logs/write_settings.log",
     localrule: True
     params:
-        spec=spec(settings=settings),
+        settings=settings.model_dump_json(indent=2),
     shell:
-        "printf '%s\\n' {params.spec:q} > {output.settings:q} 2> {log:q}"
+        "printf '%s\\n' {params.settings:q} > {output.settings:q} 2> {log:q}"
 
 
 rule build_report:
     """Draw the figures and tables, and join them with samples to one self-contained page."""
     input:
-        settings="<results>/settings.json",
+        template=Path(workflow.basedir) / "backtranslation/report.html.jinja",
         funnel="<results>/segments/funnel.tsv",
         segments=expand("<results>/segments/{shard}.jsonl.zst", shard=SHARDS) if ITERATIONS else [],
         seed="<results>/seed/train.jsonl.zst",
@@ -42,13 +42,14 @@ rule build_report:
     log:
         "<results>/logs/build_report.log",
     params:
-        spec=spec(random_seed=settings.random_seed),
-        models=MODELS,
+        spec=spec(settings=settings, models=MODELS, comparisons=COMPARISONS, random_seed=settings.random_seed),
+        code=code("build_report"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/build_report.py --spec {params.spec:q} --settings {input.settings:q}"
+        "{PYTHON:q} {SCRIPTS:q}/build_report.py --spec {params.spec:q} --store {STORE:q}"
+        " --template {input.template:q}"
         " --funnel {input.funnel:q} --segments {input.segments:q} --seed-train {input.seed:q}"
         " --held-out {input.held_out:q} --candidates {input.candidates:q} --scores {input.scores:q}"
         " --last-scores {input.last_scores:q}"
-        " --curated {input.curated:q} --models {params.models:q} --training-logs {input.training:q}"
+        " --curated {input.curated:q} --training-logs {input.training:q}"
         " --backward-log {input.backward_training:q} --losses {input.losses:q} --answers {input.answers:q}"
-        " --judgements {input.judgements:q} --truth {input.truth:q} --output {output.page:q} 2>&1 | tee {log:q}"
+        " --judgements {input.judgements:q} --truth {input.truth:q} --page {output.page:q} 2>&1 | tee {log:q}"

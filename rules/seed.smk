@@ -22,6 +22,9 @@ rule prepare_seed:
             held_out_size=settings.held_out.size,
             random_seed=settings.random_seed,
         ),
+        outside=outside(settings.seed.path, settings.held_out.pairs and settings.held_out.pairs.path),
+        code=code("prepare_seed"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/prepare_seed.py --spec {params.spec:q} --seed-pairs {input.pairs:q}"
+        "{PYTHON:q} {SCRIPTS:q}/prepare_seed.py --spec {params.spec:q} --store {STORE:q}"
+        " --seed-pairs {input.pairs:q}"
         " --held-out-pairs {input.held_out:q} --train {output.train:q} --held-out {output.held_out:q} 2>&1 | tee {log:q}"

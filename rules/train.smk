@@ -14,17 +14,24 @@ def augmented_pairs(wildcards):
     return f"<results>/iterations/{wildcards.model[1:]}/curated.jsonl.zst"
 
 
-PROMPTS_OF_TASK = {"backward": ["backward"], "forward": ["forward", "seed_tag", "augmented_tag"]}
+def task(wildcards):
+    """What a model is trained for."""
+    return "backward" if wildcards.model == "backward" else "forward"
+
+
+def training_prompt(wildcards):
+    """The template that its examples are told with."""
+    return getattr(settings.prompts, task(wildcards))
 
 
 def training_spec(wildcards):
     """Settings that one model depends on."""
-    task = "backward" if wildcards.model == "backward" else "forward"
     return spec(
-        task=task,
-        base_model=settings.base_model,
-        prompts=settings.prompts.only("chat_template", *PROMPTS_OF_TASK[task]),
-        training=getattr(settings.training, task),
+        task=task(wildcards),
+        loading=settings.base_model.loading(),
+        hub_name=settings.base_model.hub_name(),
+        tags=settings.prompts.only("seed_tag", "augmented_tag") if task(wildcards) == "forward" else {},
+        training=getattr(settings.training, task(wildcards)),
         random_seed=settings.random_seed,
     )
 
@@ -35,9 +42,7 @@ rule train_model:
         base=model_input(settings.base_model.path),
         seed="<results>/seed/train.jsonl.zst",
         augmented=augmented_pairs,
-        prompt=lambda wildcards: (
-            settings.prompts.backward if wildcards.model == "backward" else settings.prompts.forward
-        ),
+        prompt=training_prompt,
         chat_template=settings.prompts.chat_template,
     output:
         model=directory("<results>/models/{model}"),
@@ -47,8 +52,13 @@ rule train_model:
     threads: settings.resources.training_threads
     params:
         spec=training_spec,
-        work=f"{settings.results}/work/train_model/{{model}}",
+        execution=lambda wildcards: getattr(settings.training, task(wildcards)).execution(),
+        outside=lambda wildcards: outside(
+            settings.base_model.path, training_prompt(wildcards), settings.prompts.chat_template
+        ),
+        code=code("train_model"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --threads {threads}"
-        " --seed {input.seed:q} --augmented {input.augmented:q} --work {params.work:q}"
-        " --model-folder {output.model:q} --log {output.losses:q} 2>&1 | tee {log:q}"
+        "{PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --execution {params.execution:q} --base {input.base:q} --prompt {input.prompt:q}"
+        " --chat-template {input.chat_template:q} --seed {input.seed:q} --augmented {input.augmented:q}"
+        " --model {output.model:q} --log {output.losses:q} 2>&1 | tee {log:q}"

@@ -14,8 +14,9 @@ from pathlib import Path
 from backtranslation.decontamination import ContaminationFinder
 from backtranslation.deduplication import DuplicateFinder
 from backtranslation.files import Row, read_rows, replace_file, write_rows
-from backtranslation.progress import run_script, start_job, track
+from backtranslation.progress import track
 from backtranslation.settings import Decontamination, Deduplication, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 BATCH = 1000  # segments in memory at once
 
@@ -27,24 +28,27 @@ class Spec(Slice):
     decontamination: Decontamination = Decontamination()
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--extracted", nargs="*", default=[], help="segments of every shard in order, .jsonl.zst")
-    parser.add_argument("--funnels", nargs="*", default=[], help="funnel of every shard, .json")
-    parser.add_argument("--held-out", required=True, help="pairs of the evaluation, .jsonl.zst")
-    parser.add_argument("--outputs", nargs="*", default=[], help="output for every shard, .jsonl.zst")
-    parser.add_argument("--funnel", required=True, help="output, .tsv")
-    args = parser.parse_args()
-    start_job("deduplicate_segments")
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--extracted", type=Input, nargs="*", default=[], help="segments of every shard, in order")
+    parser.add_argument("--funnels", type=Input, nargs="*", default=[], help="their funnels")
+    parser.add_argument("--held-out", type=Input, required=True, help="pairs of the evaluation, .jsonl.zst")
+    # First, since a job's claim lies under its first output, and the first shard may change.
+    parser.add_argument("--funnel", type=Output, required=True, help="output, .tsv")
+    parser.add_argument("--segments", type=Output, nargs="*", default=[], help="output for every shard, .jsonl.zst")
+    return parser
+
+
+def deduplicate_segments(args: argparse.Namespace) -> None:
+    """Go through the shards in order; a shard's rows are judged against all that was kept before."""
     spec = Spec.model_validate_json(args.spec)
 
     held_out = (row[field] for row in read_rows(args.held_out) for field in ("instruction", "response"))
     contamination = ContaminationFinder(held_out, spec.decontamination)
     duplicates = DuplicateFinder(spec.deduplication)
     table = []
-    for extracted, funnel, output in zip(args.extracted, args.funnels, args.outputs, strict=True):
+    for extracted, funnel, output in zip(args.extracted, args.funnels, args.segments, strict=True):
         shard = json.loads(Path(funnel).read_text(encoding="utf-8"))
         counts = Counter(shard["counts"])
         kept = keep_rows(read_rows(extracted), contamination, duplicates, counts)
@@ -76,4 +80,4 @@ def write_funnel(path: str, table: list[tuple[str, str, str, int]]) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), deduplicate_segments)

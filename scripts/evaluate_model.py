@@ -9,48 +9,51 @@ import sys
 from itertools import islice
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
-from backtranslation.progress import run_script, start_job
-from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
+from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice, Tags
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
     """Settings of this stage."""
 
     loading: ModelLoading
-    prompts: Prompts
+    tags: Tags
     generation: Generation
     sampling: Sampling
     max_answers: int | None
     random_seed: int
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads")
-    parser.add_argument("--held-out", required=True, help="held-out pairs, .jsonl.zst")
-    parser.add_argument("--model", required=True, help="folder of the model")
-    parser.add_argument("--loss", required=True, help="output: losses, .json")
-    parser.add_argument("--answers", required=True, help="output: answers, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("evaluate_model", args.model, args.threads)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--held-out", type=Input, required=True, help="held-out pairs, .jsonl.zst")
+    parser.add_argument("--model", type=Input, required=True, help="folder of the model")
+    parser.add_argument("--prompt", type=Input, required=True, help="template that shows an instruction, .jinja")
+    parser.add_argument("--loss", type=Output, required=True, help="output: losses, .json")
+    parser.add_argument("--answers", type=Output, required=True, help="output: answers, .jsonl.zst")
+    return parser
+
+
+def evaluate_model(args: argparse.Namespace) -> None:
+    """Measure the loss first: it is quick, and a model that cannot be loaded fails at once."""
     spec = Spec.model_validate_json(args.spec)
+    prompts = Prompts(forward=args.prompt, **spec.tags.model_dump())
     pairs = list(read_rows(args.held_out))
 
-    write_json(args.loss, measure_loss(args.model, pairs, spec))
-    write_rows(args.answers, answer(args.model, list(islice(pairs, spec.max_answers)), spec))
+    write_json(args.loss, measure_loss(args.model, pairs, prompts, spec.loading))
+    write_rows(args.answers, answer(args, list(islice(pairs, spec.max_answers)), prompts, spec))
 
 
-def measure_loss(model_path: str, pairs: list[Row], spec: Spec) -> Row:
+def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: ModelLoading) -> Row:
     """Losses of all pairs, told as seed pairs are told in training."""
     from backtranslation.evaluation import held_out_losses, mean_loss
     from backtranslation.models import device, load_model, load_tokenizer, max_positions, resolve_precision
     from backtranslation.prompts import PromptSet, encode_forward
 
-    prompts = PromptSet(spec.prompts)
-    tokenizer = load_tokenizer(model_path, spec.loading, prompts)
-    model = load_model(model_path, spec.loading, resolve_precision(spec.loading.dtype))
+    prompts = PromptSet(settings)
+    tokenizer = load_tokenizer(model_path, loading, prompts)
+    model = load_model(model_path, loading, resolve_precision(loading.dtype))
     model.to(device=device())  # type: ignore[call-arg]
     max_length = max_positions(model.config) or sys.maxsize
     losses = held_out_losses(model, [encode_forward(tokenizer, prompts, pair, "seed", max_length) for pair in pairs])
@@ -58,16 +61,17 @@ def measure_loss(model_path: str, pairs: list[Row], spec: Spec) -> Row:
     return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
 
-def answer(model_path: str, pairs: list[Row], spec: Spec) -> list[Row]:
+def answer(args: argparse.Namespace, pairs: list[Row], settings: Prompts, spec: Spec) -> list[Row]:
     """Answers to the instructions of the pairs."""
     from backtranslation.engine import load_engine
     from backtranslation.evaluation import answer_instructions
     from backtranslation.prompts import PromptSet
 
-    prompts = PromptSet(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, model_path, spec.loading, prompts)
-    return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed)
+    prompts = PromptSet(settings)
+    engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
+    journal = args.work / "answers.jsonl"
+    return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed, journal)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), evaluate_model)

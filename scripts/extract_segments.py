@@ -11,10 +11,11 @@ from pathlib import Path
 
 from backtranslation.files import Row, write_json, write_rows
 from backtranslation.filters import check_languages, navigation_pattern, reason_to_drop
-from backtranslation.progress import Progress, run_script, start_job
+from backtranslation.progress import Progress
 from backtranslation.readers import Document, ShardIdentity, Tally, read_documents
 from backtranslation.segments import Passage, cut_page, cut_text, segment_id
 from backtranslation.settings import Fields, SegmentFilters, SegmentSettings, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -26,20 +27,22 @@ class Spec(Slice):
     filters: SegmentFilters = SegmentFilters()
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--input", type=Path, required=True, help="corpus file, or folder of HTML files")
-    parser.add_argument("--segments", required=True, help="output, .jsonl.zst")
-    parser.add_argument("--funnel", required=True, help="output, .json")
-    args = parser.parse_args()
-    start_job("extract_segments", args.segments)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--input", type=Input, required=True, help="corpus file, or folder of HTML files")
+    parser.add_argument("--segments", type=Output, required=True, help="output, .jsonl.zst")
+    parser.add_argument("--funnel", type=Output, required=True, help="output, .json")
+    return parser
+
+
+def write_segments(args: argparse.Namespace) -> None:
+    """Write the segments of the shard and its funnel."""
     spec = Spec.model_validate_json(args.spec)
     check_languages(spec.filters.languages)
 
     tally = Tally()
-    write_rows(args.segments, extract_segments(args.input, spec, tally))
+    write_rows(args.segments, extract_segments(Path(args.input), spec, tally))
     write_json(args.funnel, {"source": spec.shard.source, "shard": spec.shard.name, "counts": tally.counts})
 
 
@@ -86,4 +89,4 @@ def segment_row(passage: Passage, document: Document, shard: ShardIdentity) -> R
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), write_segments)

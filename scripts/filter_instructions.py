@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backtranslation.augmentation import build_candidate
 from backtranslation.files import join_rows, write_rows
-from backtranslation.progress import log, run_script, start_job
+from backtranslation.progress import log
 from backtranslation.settings import InstructionFilters, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -19,19 +20,21 @@ class Spec(Slice):
     filters: InstructionFilters
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--segments", required=True, help="segments of the shard, .jsonl.zst")
-    parser.add_argument("--instructions", required=True, help="instructions of the shard, .jsonl.zst")
-    parser.add_argument("--backward-prompt", required=True, help="template that the instructions were asked with")
-    parser.add_argument("--candidates", required=True, help="output, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("filter_instructions", args.segments)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--segments", type=Input, required=True, help="segments of the shard, .jsonl.zst")
+    parser.add_argument("--instructions", type=Input, required=True, help="instructions of the shard, .jsonl.zst")
+    parser.add_argument("--prompt", type=Input, required=True, help="template they were asked with, .jinja")
+    parser.add_argument("--candidates", type=Output, required=True, help="output, .jsonl.zst")
+    return parser
+
+
+def filter_instructions(args: argparse.Namespace) -> None:
+    """Judge every instruction, and count the verdicts."""
     spec = Spec.model_validate_json(args.spec)
 
-    template = Path(args.backward_prompt).read_text(encoding="utf-8")
+    template = Path(args.prompt).read_text(encoding="utf-8")
     candidates = [
         build_candidate(segment, generated, template, spec.filters)
         for segment, generated in join_rows(args.segments, args.instructions)
@@ -42,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), filter_instructions)

@@ -6,37 +6,38 @@ Writes rows {"id", "raw", "tokens", "finished"}: what the model wrote, its lengt
 import argparse
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.progress import run_script, start_job
 from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
     """Settings of this stage."""
 
     loading: ModelLoading
-    prompts: Prompts
     sampling: Sampling
     generation: Generation
     random_seed: int
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads")
-    parser.add_argument("--segments", required=True, help="segments of the shard, .jsonl.zst")
-    parser.add_argument("--model", required=True, help="folder of the backward model")
-    parser.add_argument("--instructions", required=True, help="output, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("generate_instructions", args.segments, args.threads)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--segments", type=Input, required=True, help="segments of the shard, .jsonl.zst")
+    parser.add_argument("--model", type=Input, required=True, help="folder of the backward model")
+    parser.add_argument("--prompt", type=Input, required=True, help="template that asks for an instruction, .jinja")
+    parser.add_argument("--instructions", type=Output, required=True, help="output, .jsonl.zst")
+    return parser
+
+
+def generate_instructions(args: argparse.Namespace) -> None:
+    """Ask for all instructions and write them down in the order of the segments."""
     spec = Spec.model_validate_json(args.spec)
 
-    from backtranslation.engine import Request, load_engine, row_seed
+    from backtranslation.engine import Request, generate_all, load_engine, row_seed
     from backtranslation.prompts import PromptSet, backward_message, render_prompt
 
-    prompts = PromptSet(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, args.model, spec.loading, prompts)
+    prompts = PromptSet(Prompts(backward=args.prompt))
+    engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
     requests = [
         Request(
             segment["id"],
@@ -45,7 +46,7 @@ def main() -> None:
         )
         for segment in read_rows(args.segments)
     ]
-    completions = {completion.id: completion for completion in engine.generate(requests, spec.sampling)}
+    completions = generate_all(engine, requests, spec.sampling, args.work / "completions.jsonl")
     write_rows(
         args.instructions,
         (
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), generate_instructions)

@@ -7,8 +7,8 @@ better one when it is shown first, and when it is shown second.
 import argparse
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.progress import run_script, start_job
-from backtranslation.settings import Generation, ModelLoading, Prompts, Slice
+from backtranslation.settings import Generation, ModelLoading, Prompts, SettingsError, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -16,35 +16,37 @@ class Spec(Slice):
 
     judge: str | None
     loading: ModelLoading
-    prompts: Prompts
     generation: Generation
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads")
-    parser.add_argument("--judge", nargs="?", help="folder of the model that judges; without one, the spec names it")
-    parser.add_argument("--first", required=True, help="answers of the first model, .jsonl.zst")
-    parser.add_argument("--second", required=True, help="answers of the second model, .jsonl.zst")
-    parser.add_argument("--judgements", required=True, help="output, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("judge_answers", args.judgements, args.threads)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--judge", type=Input, nargs="?", help="folder of the judge, if it is not on the hub")
+    parser.add_argument("--first", type=Input, required=True, help="answers of the first model, .jsonl.zst")
+    parser.add_argument("--second", type=Input, required=True, help="answers of the second model, .jsonl.zst")
+    parser.add_argument("--prompt", type=Input, required=True, help="template that asks which is better, .jinja")
+    parser.add_argument("--chat-template", type=Input, required=True, help="for a judge that has none, .jinja")
+    parser.add_argument("--judgements", type=Output, required=True, help="output, .jsonl.zst")
+    return parser
+
+
+def judge_pair(args: argparse.Namespace) -> None:
+    """Ask the judge about every instruction, in both orders."""
     spec = Spec.model_validate_json(args.spec)
-    judge: str | None = args.judge or spec.judge
+    judge = args.judge or spec.judge
     if judge is None:
-        parser.error("--judge is missing, and the spec names none")
+        raise SettingsError("--judge is missing, and the spec names none")
 
     from backtranslation.engine import load_engine
     from backtranslation.evaluation import judge_answers
     from backtranslation.prompts import PromptSet
 
-    prompts = PromptSet(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, judge, spec.loading, prompts)
+    prompts = PromptSet(Prompts(judge=args.prompt, chat_template=args.chat_template))
+    engine, tokenizer = load_engine(spec.generation.completed(args.execution), judge, spec.loading, prompts)
     first, second = list(read_rows(args.first)), list(read_rows(args.second))
-    write_rows(args.judgements, judge_answers(engine, tokenizer, prompts, first, second))
+    write_rows(args.judgements, judge_answers(engine, tokenizer, prompts, first, second, args.work))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), judge_pair)

@@ -12,34 +12,45 @@ from backtranslation.miniature.truth import (
     measure_candidates,
     measure_selection,
 )
-from backtranslation.progress import log, run_script, start_job
+from backtranslation.progress import log
+from backtranslation.settings import Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", required=True, help="the truth of the world, .jsonl")
-    parser.add_argument("--candidates", nargs="*", default=[], help="candidates of all shards")
-    parser.add_argument("--curated", nargs="*", default=[], help="the selections, from iteration 1 on")
-    parser.add_argument("--models", required=True, nargs="+", help="names of the models: M0, M1, ..., unselected")
-    parser.add_argument("--answers", required=True, nargs="+", help="their answers, in the same order")
-    parser.add_argument("--random-seed", type=int, default=1, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--output", required=True, help="output: measures, .json")
-    args = parser.parse_args()
-    start_job("measure_truth")
-    if len(args.models) != len(args.answers):
-        raise DataError(f"{len(args.models)} models but {len(args.answers)} files of answers")
+class Spec(Slice):
+    """Settings of this stage."""
+
+    models: list[str]
+    random_seed: int
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; answers stand in the order of the models."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--truth", type=Input, required=True, help="the truth of the world, .jsonl")
+    parser.add_argument("--candidates", type=Input, nargs="*", default=[], help="candidates of all shards")
+    parser.add_argument("--curated", type=Input, nargs="*", default=[], help="the selections, from iteration 1 on")
+    parser.add_argument("--answers", type=Input, required=True, nargs="+", help="answers of every model")
+    parser.add_argument("--output", type=Output, required=True, help="output: measures, .json")
+    return parser
+
+
+def measure_truth(args: argparse.Namespace) -> None:
+    """Measure candidates, selections and answers, and tell the measures to the log."""
+    spec = Spec.model_validate_json(args.spec)
+    if len(spec.models) != len(args.answers):
+        raise DataError(f"{len(spec.models)} models but {len(args.answers)} files of answers")
 
     truth = list(read_rows(args.truth))
     judged = judge_candidates(truth, list(chain.from_iterable(map(read_rows, args.candidates))))
     measures = measure_candidates(judged)
     for iteration, path in enumerate(args.curated, start=1):
-        measures += measure_selection(judged, [row["id"] for row in read_rows(path)], iteration, args.random_seed)
+        measures += measure_selection(judged, [row["id"] for row in read_rows(path)], iteration, spec.random_seed)
     rights = {
         model: judge_answers(truth, list(read_rows(path)))
-        for model, path in zip(args.models, args.answers, strict=True)
+        for model, path in zip(spec.models, args.answers, strict=True)
     }
-    measures += measure_answers(rights, args.random_seed)
+    measures += measure_answers(rights, spec.random_seed)
     write_json(args.output, as_rows(measures))
     for row in measures:
         interval = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
@@ -47,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), measure_truth)

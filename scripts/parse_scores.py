@@ -7,9 +7,9 @@ Stops, with counts and examples, if too many cannot be read.
 import argparse
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.progress import run_script, start_job
 from backtranslation.score_parsing import check_unparsable, parse_judgement
 from backtranslation.settings import Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -18,14 +18,16 @@ class Spec(Slice):
     max_unparsable_share: float
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--judgements", required=True, help="texts of the scorer, .jsonl.zst")
-    parser.add_argument("--scores", required=True, help="output, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("parse_scores", args.judgements)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--judgements", type=Input, required=True, help="texts of the scorer, .jsonl.zst")
+    parser.add_argument("--scores", type=Output, required=True, help="output, .jsonl.zst")
+    return parser
+
+
+def parse_scores(args: argparse.Namespace) -> None:
+    """Read every score, and stop before writing if too many cannot be read."""
     spec = Spec.model_validate_json(args.spec)
 
     scores = [parse_judgement(row) for row in read_rows(args.judgements)]
@@ -34,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), parse_scores)

@@ -6,9 +6,9 @@ Writes two files of rows {"id", "instruction", "response"}.
 import argparse
 
 from backtranslation.files import write_rows
-from backtranslation.progress import run_script, start_job
 from backtranslation.seed import draw_pairs, drop_repeated, read_pairs, set_aside
 from backtranslation.settings import PairFormat, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -21,16 +21,18 @@ class Spec(Slice):
     random_seed: int
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--seed-pairs", required=True, help="file of human-written pairs")
-    parser.add_argument("--held-out-pairs", nargs="?", help="a file of its own for the held-out pairs")
-    parser.add_argument("--train", required=True, help="output: pairs to train on, .jsonl.zst")
-    parser.add_argument("--held-out", required=True, help="output: pairs no model is trained on, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("prepare_seed")
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--seed-pairs", type=Input, required=True, help="file of human-written pairs")
+    parser.add_argument("--held-out-pairs", type=Input, nargs="?", help="a file of its own for the held-out pairs")
+    parser.add_argument("--train", type=Output, required=True, help="output: pairs to train on, .jsonl.zst")
+    parser.add_argument("--held-out", type=Output, required=True, help="output: pairs to measure on, .jsonl.zst")
+    return parser
+
+
+def prepare_seed(args: argparse.Namespace) -> None:
+    """Read, clean and divide the pairs."""
     spec = Spec.model_validate_json(args.spec)
 
     pairs = drop_repeated(read_pairs(args.seed_pairs, spec.seed))
@@ -47,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), prepare_seed)

@@ -7,38 +7,39 @@ place of its score (they sum to 1).
 import argparse
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.progress import run_script, start_job
 from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
     """Settings of this stage."""
 
     loading: ModelLoading
-    prompts: Prompts
     sampling: Sampling
     generation: Generation
     random_seed: int
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads")
-    parser.add_argument("--candidates", required=True, help="candidates of the shard, .jsonl.zst")
-    parser.add_argument("--model", required=True, help="folder of the model that scores")
-    parser.add_argument("--judgements", required=True, help="output, .jsonl.zst")
-    args = parser.parse_args()
-    start_job("score_candidates", args.candidates, args.threads)
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--candidates", type=Input, required=True, help="candidates of the shard, .jsonl.zst")
+    parser.add_argument("--model", type=Input, required=True, help="folder of the model that scores")
+    parser.add_argument("--prompt", type=Input, required=True, help="template with the rubric, .jinja")
+    parser.add_argument("--judgements", type=Output, required=True, help="output, .jsonl.zst")
+    return parser
+
+
+def score_candidates(args: argparse.Namespace) -> None:
+    """Let the model write, then read its probabilities at the place of the score."""
     spec = Spec.model_validate_json(args.spec)
 
-    from backtranslation.engine import Request, load_engine, row_seed
+    from backtranslation.engine import Request, choose_all, generate_all, load_engine, row_seed
     from backtranslation.prompts import PromptSet, render_prompt, score_message
     from backtranslation.scoring import SCORE_CHOICES, text_before_score
 
-    prompts = PromptSet(spec.prompts)
-    engine, tokenizer = load_engine(spec.generation, args.model, spec.loading, prompts)
+    prompts = PromptSet(Prompts(score=args.prompt))
+    engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
     requests = [
         Request(
             row["id"],
@@ -48,14 +49,14 @@ def main() -> None:
         for row in read_rows(args.candidates)
         if row["rejection"] is None
     ]
-    raw = {completion.id: completion.text for completion in engine.generate(requests, spec.sampling)}
-    until_score = [(request.id, request.prompt + text_before_score(raw[request.id])) for request in requests]
-    probabilities = dict(engine.choose(until_score, SCORE_CHOICES))
+    written = generate_all(engine, requests, spec.sampling, args.work / "completions.jsonl")
+    until_score = [(request.id, request.prompt + text_before_score(written[request.id].text)) for request in requests]
+    probabilities = choose_all(engine, until_score, SCORE_CHOICES, args.work / "probabilities.jsonl")
     write_rows(
         args.judgements,
-        ({"id": row.id, "raw": raw[row.id], "digit_probabilities": probabilities[row.id]} for row in requests),
+        ({"id": row.id, "raw": written[row.id].text, "digit_probabilities": probabilities[row.id]} for row in requests),
     )
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), score_candidates)

@@ -5,12 +5,18 @@ every scored candidate with the columns id, score, failure, expected_score, sele
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from backtranslation.files import Row, join_rows, read_rows, write_rows
-from backtranslation.progress import log, run_script, start_job
-from backtranslation.selection import Scored, select_candidates
+from backtranslation.progress import log
 from backtranslation.settings import Selection, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 class Spec(Slice):
@@ -19,46 +25,61 @@ class Spec(Slice):
     selection: Selection
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--candidates", required=True, nargs="+", help="candidates of every shard, .jsonl.zst")
-    parser.add_argument("--scores", required=True, nargs="+", help="scores of every shard, in the same order")
-    parser.add_argument("--curated", required=True, help="output: selected pairs, .jsonl.zst")
-    parser.add_argument("--table", required=True, help="output: all scores, .parquet")
-    args = parser.parse_args()
-    start_job("select_candidates")
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--candidates", type=Input, required=True, nargs="+", help="candidates of every shard")
+    parser.add_argument("--scores", type=Input, required=True, nargs="+", help="their scores")
+    parser.add_argument("--curated", type=Output, required=True, help="output: selected pairs, .jsonl.zst")
+    parser.add_argument("--table", type=Output, required=True, help="output: all scores, .parquet")
+    return parser
+
+
+def curate_candidates(args: argparse.Namespace) -> None:
+    """Select over all shards, of which only the scores are held at once, then write shard by shard."""
     spec = Spec.model_validate_json(args.spec)
 
-    scored = [Scored(row["id"], row["score"], row["expected_score"]) for f in args.scores for row in read_rows(f)]
-    selected = select_candidates(scored, spec.selection)
-    log.info("%d of %d candidates kept", len(selected), len(scored))
+    import pyarrow as pa
+
+    from backtranslation.selection import select_candidates
+
+    tables = [_read_scores(path) for path in args.scores]
+    scores = pa.concat_tables(tables)
+    selected = select_candidates(scores, spec.selection)
+    log.info("%d of %d candidates kept", selected.sum(), len(selected))
     write_rows(args.curated, _curated_pairs(args.candidates, args.scores, selected))
-    _write_table(args.table, args.scores, selected)
+    _write_table(args.table, tables, selected)
 
 
-def _curated_pairs(candidate_files: list[str], score_files: list[str], selected: set[str]) -> Iterator[Row]:
+def _read_scores(path: str) -> "pa.Table":
+    """The scores of a shard by columns, without the texts."""
+    import pyarrow as pa
+
+    kinds = {"id": pa.string(), "score": pa.float64(), "failure": pa.string(), "expected_score": pa.float64()}
+    rows = [{name: row[name] for name in kinds} for row in read_rows(path)]
+    return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
+
+
+def _curated_pairs(candidate_files: list[str], score_files: list[str], selected: Iterable[bool]) -> Iterator[Row]:
+    is_selected = iter(selected)
     for candidate_file, score_file in zip(candidate_files, score_files, strict=True):
         for candidate, score in join_rows(candidate_file, score_file, lambda row: row["rejection"] is None):
-            if candidate["id"] in selected:
+            if next(is_selected):
                 pair = {name: candidate[name] for name in ("id", "instruction", "response")}
                 yield pair | {"score": score["score"], "expected_score": score["expected_score"]}
 
 
-def _write_table(path: str, score_files: list[str], selected: set[str]) -> None:
+def _write_table(path: str, tables: "list[pa.Table]", selected: "NDArray[np.bool_]") -> None:
+    """Write the scores of all shards, each a row group, with what became of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [("id", pa.string()), ("score", pa.float64()), ("failure", pa.string()), ("expected_score", pa.float64()),
-         ("selected", pa.bool_())]
-    )  # fmt: skip
-    with pq.ParquetWriter(path, schema) as writer:
-        for score_file in score_files:
-            rows = [row | {"selected": row["id"] in selected} for row in read_rows(score_file)]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    with pq.ParquetWriter(path, tables[0].schema.append(pa.field("selected", pa.bool_()))) as writer:
+        start = 0
+        for table in tables:
+            writer.write_table(table.append_column("selected", [selected[start : start + len(table)]]))
+            start += len(table)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_stage(__file__, build_parser(), curate_candidates)

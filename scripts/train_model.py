@@ -13,60 +13,89 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from backtranslation.files import DataError, read_rows
-from backtranslation.progress import log, run_script, start_job
-from backtranslation.settings import BaseModelSettings, Prompts, Slice, Training
+from backtranslation.files import DataError, UserError, read_rows
+from backtranslation.progress import log, report_to, run_script, start_job
+from backtranslation.settings import (
+    BaseModelSettings,
+    HubName,
+    ModelLoading,
+    Prompts,
+    SettingsError,
+    Slice,
+    Tags,
+    Training,
+)
+from backtranslation.stage import (
+    Input,
+    Output,
+    command_line,
+    die_with_parent,
+    full_disk_noticed,
+    run_stage,
+    stage_parser,
+)
 
 if TYPE_CHECKING:
     from backtranslation.prompts import EncodedPair
 
 
 class Spec(Slice):
-    """Settings of this stage."""
+    """Settings of this stage; the base model is a folder, an input, or has a name on the hub."""
 
-    base_model: BaseModelSettings
+    loading: ModelLoading
+    hub_name: HubName | None
     training: Training
-    prompts: Prompts
+    tags: Tags
     task: Literal["backward", "forward"]
     random_seed: int
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads, all processes together")
-    parser.add_argument("--seed", required=True, help="seed pairs, .jsonl.zst")
-    parser.add_argument("--augmented", nargs="*", default=[], help="curated or candidate pairs, .jsonl.zst")
-    parser.add_argument("--model-folder", required=True, type=Path, help="output, a folder")
-    parser.add_argument("--log", required=True, type=Path, help="output, .tsv")
-    parser.add_argument("--work", required=True, type=Path, help="folder for checkpoints")
-    args = parser.parse_args()
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--base", type=Input, nargs="?", help="folder of the base model, if it is not on the hub")
+    parser.add_argument("--seed", type=Input, required=True, help="seed pairs, .jsonl.zst")
+    parser.add_argument("--augmented", type=Input, nargs="*", default=[], help="curated or candidate pairs, .jsonl.zst")
+    parser.add_argument("--prompt", type=Input, required=True, help="template of the task, .jinja")
+    parser.add_argument("--chat-template", type=Input, required=True, help="for a model that has none, .jinja")
+    parser.add_argument("--model", type=Output, required=True, help="output, a folder")
+    parser.add_argument("--log", type=Output, required=True, help="output, .tsv")
+    return parser
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train in this process, or in several that it starts."""
     spec = Spec.model_validate_json(args.spec)
-    processes = spec.training.processes
-    start_job("train_model", str(args.model_folder), max(1, args.threads // processes))
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
-        launch(processes)
-    if os.environ.get("RANK", "0") != "0":
-        log.setLevel(logging.WARNING)
+    training = spec.training.completed(args.execution)
+    if training.processes > 1 and "WORLD_SIZE" not in os.environ:
+        launch(training.processes, args)
+        return
 
     from backtranslation.models import load_tokenizer
     from backtranslation.prompts import PromptSet, encode_backward, encode_forward
     from backtranslation.training import train_model
 
-    prompts = PromptSet(spec.prompts)
-    tokenizer = load_tokenizer(spec.base_model.path, spec.base_model, prompts)
-    max_length = spec.training.max_length
+    prompts = PromptSet(Prompts(**{spec.task: args.prompt}, chat_template=args.chat_template, **spec.tags.model_dump()))
+    base = base_model(args.base, spec)
+    tokenizer = load_tokenizer(base.path, base, prompts)
     if spec.task == "backward":
-        pairs = [encode_backward(tokenizer, prompts, row, max_length) for row in read_rows(args.seed)]
+        pairs = [encode_backward(tokenizer, prompts, row, training.max_length) for row in read_rows(args.seed)]
     else:
-        pairs = [encode_forward(tokenizer, prompts, row, "seed", max_length) for row in read_rows(args.seed)]
-        pairs += encode_augmented(args.augmented, partial(encode_forward, tokenizer, prompts, max_length=max_length))
-    train_model(
-        pairs, spec.base_model, spec.training, tokenizer, args.model_folder, args.work, args.log, spec.random_seed
-    )
+        encode = partial(encode_forward, tokenizer, prompts, max_length=training.max_length)
+        pairs = [encode(row, "seed") for row in read_rows(args.seed)]
+        pairs += encode_augmented(args.augmented, encode)
+    train_model(pairs, base, training, tokenizer, Path(args.model), args.work, Path(args.log), spec.random_seed)
+
+
+def base_model(folder: str | None, spec: Spec) -> BaseModelSettings:
+    """Where the base model is, and how it is loaded."""
+    if folder is not None:
+        return BaseModelSettings(path=folder, **spec.loading.model_dump())
+    if spec.hub_name is None:
+        raise SettingsError("--base is missing, and the spec names no model on the hub")
+    return BaseModelSettings(**spec.hub_name.model_dump(), **spec.loading.model_dump())
 
 
 def encode_augmented(paths: list[str], encode: Callable[..., "EncodedPair"]) -> "Iterator[EncodedPair]":
@@ -85,11 +114,31 @@ def encode_augmented(paths: list[str], encode: Callable[..., "EncodedPair"]) -> 
         log.warning(f"{too_long} augmented pairs passed over")
 
 
-def launch(processes: int) -> NoReturn:
-    """Run this same command in several processes that train together; exit as they do."""
+def launch(processes: int, args: argparse.Namespace) -> None:
+    """Run this script in several processes that train together. They die with this one, which holds the lock."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    sys.exit(subprocess.run([*torchrun, "--", *sys.argv]).returncode)
+    threads = max(1, args.threads // processes)
+    command = [*torchrun, "--", __file__, *command_line(argparse.Namespace(**vars(args) | {"threads": threads}))]
+    done = subprocess.run(command, preexec_fn=die_with_parent)
+    if done.returncode:
+        raise UserError(f"a training in {processes} processes failed (exit code {done.returncode})")
+
+
+def work_for_parent() -> None:
+    """Train as one of several processes: the one that started them keeps the result."""
+    die_with_parent()
+    args = build_parser().parse_args()
+    start_job("train_model", args.model, args.threads)
+    if os.environ["RANK"] == "0":
+        report_to(args.work)
+    else:
+        log.setLevel(logging.WARNING)
+    with full_disk_noticed(args.work):
+        train(args)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    if "RANK" in os.environ:
+        run_script(work_for_parent)
+    else:
+        run_stage(__file__, build_parser(), train)

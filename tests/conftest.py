@@ -1,10 +1,12 @@
-"""Fixtures for tests that need a model, a tokenizer or the project's prompts."""
+"""Fixtures for tests that need a model, a tokenizer, the project's prompts, or a finished run of the workflow."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from small_run import copy_run, make_run
 from tiny_models import ROOT, build_model_folder, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -58,3 +60,17 @@ def prompts(prompt_settings: Prompts) -> PromptSet:
 @pytest.fixture(scope="session")
 def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
     return {kind: build_tokenizer(kind) for kind in ("plain", "chat", "start")}
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run at its end; tests work on copies."""
+    return make_run(tmp_path_factory.getbasetemp() / "finished-run")
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the finished run, in which Snakemake has nothing to do."""
+    copy = copy_run(finished_run, tmp_path / "run")
+    yield copy
+    shutil.rmtree(copy)

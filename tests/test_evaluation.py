@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from backtranslation.prompts import (
     judge_message,
     render_prompt,
 )
-from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, spec
+from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, Tags, spec
 
 PAIRS = make_pairs(6)
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=6)
@@ -85,20 +85,21 @@ def test_mean_loss_is_by_token() -> None:
     assert (loss, tokens) == (5 / 4, 4)
 
 
-def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded) -> None:
+def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_path: Path) -> None:
     _, _, engine, tokenizer, prompts = loaded
-    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, random_seed=1)
+    journals = [tmp_path / f"{seed}.jsonl" for seed in (1, 2)]
+    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0])
     assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
     prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
     (alone,) = engine.generate([Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"]))], SAMPLING)
     assert answers[2]["answer"] == alone.text.strip()
-    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, random_seed=2)
+    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1])
 
 
-def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded) -> None:
+def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded, tmp_path: Path) -> None:
     one = {"id": "h", "instruction": "why", "answer": "oil"}
     two = {"id": "h", "instruction": "why", "answer": "water"}
-    (row,) = judge_answers(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two])
+    (row,) = judge_answers(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two], tmp_path)
     assert row["first_wins_forward"] == pytest.approx(_chance_of_first(loaded, "oil", "water"), abs=1e-5)
     assert row["first_wins_reversed"] == pytest.approx(1 - _chance_of_first(loaded, "water", "oil"), abs=1e-5)
 
@@ -114,35 +115,62 @@ def _chance_of_first(loaded: Loaded, first: str, second: str) -> float:
 
 
 class FirstIsBetter:
-    """An engine that always prefers what it is shown first."""
+    """An engine that always prefers what it is shown first; it is killed after `patience` rows in all."""
+
+    def __init__(self, patience: int = 1000) -> None:
+        self.patience = patience
+        self.asked: list[str] = []
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         raise NotImplementedError
 
     def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
-        yield from ((row_id, [0.9, 0.1]) for row_id, _ in reversed(prompts))
+        for row_id, text in reversed(prompts):
+            if len(self.asked) == self.patience:
+                raise KeyboardInterrupt
+            self.asked.append(text)
+            yield row_id, [0.9, 0.1]
 
 
-def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded) -> None:
+def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded, tmp_path: Path) -> None:
     rows = [{"id": pair["id"], "instruction": "why", "answer": "oil"} for pair in PAIRS]
-    judged = judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows)
+    judged = judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows, tmp_path)
     assert [row["id"] for row in judged] == [pair["id"] for pair in PAIRS]
     for row in judged:
         assert row["first_wins_forward"] + row["first_wins_reversed"] == pytest.approx(1)
 
 
-def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded) -> None:
+@pytest.mark.parametrize("patience", [0, 4, len(PAIRS), len(PAIRS) + 2])
+def test_a_killed_judge_is_asked_for_the_missing_rows_only(loaded: Loaded, tmp_path: Path, patience: int) -> None:
+    """Killed in the first order of showing, between the two, and in the second."""
+    first = [{"id": pair["id"], "instruction": "why", "answer": pair["id"]} for pair in PAIRS]
+    second = [{**row, "answer": "oil"} for row in first]
+    killed, again = FirstIsBetter(patience), FirstIsBetter()
+    with pytest.raises(KeyboardInterrupt):
+        judge_answers(killed, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
+    judged = judge_answers(again, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
+    assert len(set(killed.asked + again.asked)) == len(killed.asked) + len(again.asked) == 2 * len(PAIRS)
+    quiet = FirstIsBetter()
+    (tmp_path / "quiet").mkdir()
+    assert judged == judge_answers(quiet, loaded.tokenizer, loaded.prompts, first, second, tmp_path / "quiet")
+
+
+def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded, tmp_path: Path) -> None:
     rows = [{"id": name, "instruction": "why", "answer": "oil"} for name in "ab"]
     with pytest.raises(DataError, match="same instructions"):
-        judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1])
+        judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1], tmp_path)
 
 
-def test_scripts_measure_answer_and_judge(base: BaseModelSettings, judge_settings: Prompts, tmp_path: Path) -> None:
+def test_scripts_measure_answer_and_judge(
+    base: BaseModelSettings, model_folder: Callable[[str], Path], judge_settings: Prompts, tmp_path: Path
+) -> None:
+    """The model has a chat template of its own, as trained models do; the judge, a base model, is given one."""
     write_rows(tmp_path / "held_out.jsonl.zst", PAIRS)
-    slices = {"loading": base.loading(), "prompts": judge_settings, "generation": Generation()}
-    _run("evaluate_model", tmp_path, "--spec", spec(**slices, sampling=SAMPLING, max_answers=4, random_seed=1),
-         "--model", base.path, "--held-out", "held_out.jsonl.zst", "--loss", "loss.json",
-         "--answers", "answers.jsonl.zst")  # fmt: skip
+    slices = {"loading": base.loading(), "generation": Generation()}
+    tags = judge_settings.only(*Tags.model_fields)
+    _run("evaluate_model", tmp_path, "--spec", spec(**slices, tags=tags, sampling=SAMPLING, max_answers=4,
+         random_seed=1), "--model", str(model_folder("qwen")), "--held-out", "held_out.jsonl.zst",
+         "--prompt", judge_settings.forward, "--loss", "loss.json", "--answers", "answers.jsonl.zst")  # fmt: skip
     loss = json.loads((tmp_path / "loss.json").read_text())
     assert [pair["id"] for pair in loss["pairs"]] == [pair["id"] for pair in PAIRS]
     assert loss["tokens"] == sum(pair["tokens"] for pair in loss["pairs"])
@@ -151,7 +179,8 @@ def test_scripts_measure_answer_and_judge(base: BaseModelSettings, judge_setting
     assert answered == [pair["id"] for pair in PAIRS[:4]]
 
     _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
-         "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst",
+         "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst", "--prompt", judge_settings.judge,
+         "--chat-template", judge_settings.chat_template,
          "--judgements", "same.jsonl.zst")  # fmt: skip
     judged = list(read_rows(tmp_path / "same.jsonl.zst"))
     assert [row["id"] for row in judged] == answered
@@ -161,6 +190,6 @@ def test_scripts_measure_answer_and_judge(base: BaseModelSettings, judge_setting
 
 
 def _run(script: str, folder: Path, *arguments: str) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--store", "store", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,6 @@
 """The two scripts of the first step on real files: what they write, what they count, what they cost."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +14,26 @@ from backtranslation.files import Row, read_rows, write_rows
 ROOT = Path(__file__).parent.parent
 
 
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+def script_command(name: str, results: Path, *arguments: object) -> list[str]:
+    script = str(ROOT / "scripts" / f"{name}.py")
+    return [sys.executable, script, "--store", str(results / "store"), *map(str, arguments)]
+
+
+def run_script(name: str, results: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(script_command(name, results, *arguments), capture_output=True, text=True, timeout=300)
+
+
+def extract_command(path: Path, folder: Path, name: str = "web-a", file_format: str = "warc") -> list[str]:
+    spec = {"shard": {"name": name, "source": "web", "format": file_format}, "segments": {"max_page_bytes": 1_000_000}}
+    outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
+    return script_command("extract_segments", folder, "--spec", json.dumps(spec), "--input", path, *outputs)
 
 
 def extract(
     path: Path, folder: Path, name: str = "web-a", file_format: str = "warc"
 ) -> subprocess.CompletedProcess[str]:
-    spec = {"shard": {"name": name, "source": "web", "format": file_format}, "segments": {"max_page_bytes": 1_000_000}}
-    outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
-    return run_script("extract_segments", "--spec", json.dumps(spec), "--input", path, *outputs)
+    command = extract_command(path, folder, name, file_format)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -77,18 +85,20 @@ def test_unreadable_file_stops_with_one_line_that_names_it(tmp_path: Path) -> No
 def test_unknown_language_stops_before_reading(tmp_path: Path) -> None:
     spec = {"shard": {"name": "a", "source": "a", "format": "warc"}, "filters": {"languages": ["english"]}}
     outputs = ("--segments", tmp_path / "a.jsonl.zst", "--funnel", tmp_path / "a.json")
-    result = run_script("extract_segments", "--spec", json.dumps(spec), "--input", tmp_path / "absent", *outputs)
+    path = write_warc(tmp_path / "a.warc.gz", record(b"gone", status="404 Not Found"))
+    result = run_script("extract_segments", tmp_path, "--spec", json.dumps(spec), "--input", path, *outputs)
     assert result.returncode == 1 and "english" in result.stderr and "Traceback" not in result.stderr
+    assert "404" not in result.stderr
 
 
 def deduplicate(folder: Path, output: Path, names: list[str], held_out: list[Row]) -> pd.DataFrame:
     """Run the second script on extracted shards; return the funnel."""
     write_rows(folder / "held_out.jsonl.zst", held_out)
     result = run_script(
-        "deduplicate_segments", "--spec", "{}", "--held-out", folder / "held_out.jsonl.zst",
+        "deduplicate_segments", output, "--spec", "{}", "--held-out", folder / "held_out.jsonl.zst",
         "--extracted", *(folder / f"{name}.jsonl.zst" for name in names),
         "--funnels", *(folder / f"{name}.json" for name in names),
-        "--outputs", *(output / f"{name}.jsonl.zst" for name in names),
+        "--segments", *(output / f"{name}.jsonl.zst" for name in names),
         "--funnel", output / "funnel.tsv",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -135,13 +145,19 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
             stream.write(picture)
             stream.write(record(distinct_page(number).encode()))
         stream.write(dense * 2)
-    result = extract(path, tmp_path)
+    # Measured by a small process of its own: a child inherits the peak of the process that starts it.
+    measure = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", measure, *extract_command(path, tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert len(rows_of(tmp_path / "web-a.jsonl.zst")) == 90
     counts = json.loads((tmp_path / "web-a.json").read_text())["counts"]
     assert counts["records/too large"] == 1 and counts["records/not HTML"] == 90
-    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak_kib < 1024 * 1024
+    peak_kib = int(result.stdout)
+    assert 100 * 1024 < peak_kib < 1024 * 1024
 
 
 def test_other_formats_go_the_same_way(tmp_path: Path) -> None:

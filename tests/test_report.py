@@ -22,8 +22,10 @@ from backtranslation.report import (
     sample_ids,
     survey_candidates,
 )
+from backtranslation.settings import spec
 from backtranslation.statistics import Estimate, PairLengths
 
+TEMPLATE = ROOT / "backtranslation/report.html.jinja"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
 LOG = """\
 step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second
@@ -89,7 +91,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "truth.json",
         [{"measure": EVIL, "model_or_iteration": EVIL, "value": 0.9, "low": 0.8, "high": 1.0, "n": 5, "target": 0.85}],
     )
-    write_json(folder / "settings.json", {"settings": minimal_settings(EVIL)})
     return folder
 
 
@@ -102,35 +103,33 @@ def minimal_settings(path: str) -> dict[str, Any]:
     }
 
 
-def build(run: Path, output: Path, **options: list[str] | None) -> subprocess.CompletedProcess[str]:
-    """Run the script as the workflow does; an option that is None is left out, [] stands without a value."""
-    given: dict[str, list[str] | None] = {
-        "settings": ["settings.json"], "seed-train": ["seed.jsonl.zst"], "held-out": ["seed.jsonl.zst"],
-        "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"], "funnel": ["funnel.tsv"],
-        "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"], "curated": ["curated.jsonl.zst"],
-        "backward-log": ["log.tsv"], "models": ["M0", "M1"], "training-logs": ["log.tsv", "log.tsv"],
+def build(
+    run: Path, name: str, models: tuple[str, ...] = ("M0", "M1"), **options: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the script as the workflow does, with a results folder `name` of its own; [] stands without a value."""
+    given = {
+        "template": [str(TEMPLATE)], "seed-train": ["seed.jsonl.zst"],
+        "held-out": ["seed.jsonl.zst"], "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"],
+        "funnel": ["funnel.tsv"], "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"],
+        "curated": ["curated.jsonl.zst"], "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
         "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"],
+        "store": [f"{name}/store"], "page": [f"{name}/index.html"],
     }  # fmt: skip
-    given |= {name.replace("_", "-"): values for name, values in options.items()}
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/build_report.py"),
-        "--spec",
-        '{"random_seed":1}',
-        "--output",
-        str(output),
-    ]
-    for name, values in given.items():
-        command += [] if values is None else [f"--{name}", *values]
+    given |= {option.replace("_", "-"): values for option, values in options.items()}
+    comparisons = [("M1", "M0")] if given["judgements"] else []
+    settings = spec(settings=minimal_settings(EVIL), models=list(models), comparisons=comparisons, random_seed=1)
+    command = [sys.executable, str(ROOT / "scripts/build_report.py"), "--spec", settings]
+    for option, values in given.items():
+        command += [f"--{option}", *values]
     return subprocess.run(command, cwd=run, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def page(run: Path) -> str:
-    done = build(run, run / "index.html")
+    done = build(run, "first")
     assert done.returncode == 0, done.stderr
-    return (run / "index.html").read_text()
+    return (run / "first" / "index.html").read_text()
 
 
 def test_hostile_texts_do_nothing(page: str) -> None:
@@ -158,34 +157,25 @@ def test_every_part_is_there(page: str) -> None:
 
 
 def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
-    assert build(run, run / "again.html").returncode == 0
-    assert (run / "again.html").read_text() == page
+    assert build(run, "again").returncode == 0
+    assert (run / "again" / "index.html").read_text() == page
 
 
 def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     done = build(
-        run, run / "small.html", candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
-        backward_log=[], judgements=[], truth=[], models=["M0"], training_logs=["log.tsv"], losses=["M0.json"],
+        run, "small", models=("M0",), candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
+        backward_log=[], judgements=[], truth=[], training_logs=["log.tsv"], losses=["M0.json"],
         answers=["M0.answers.jsonl.zst"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    page = (run / "small.html").read_text()
+    page = (run / "small" / "index.html").read_text()
     assert 'id="curation"' not in page
     assert "No iteration was asked for" in page
     assert "nan" not in page.split("<body>")[1]
 
 
-def test_misnamed_judgements_are_one_clear_error(run: Path) -> None:
-    write_rows(run / "M1-vs-M7.jsonl.zst", [])
-    done = build(run, run / "never.html", judgements=["M1-vs-M7.jsonl.zst"])
-    assert done.returncode == 1
-    assert "M1-vs-M7.jsonl.zst" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (run / "never.html").exists()
-
-
 def test_report_is_built_without_torch() -> None:
-    code = "import sys, scripts.build_report; sys.exit('torch' in sys.modules)"
+    code = "import sys, scripts.build_report, backtranslation.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -275,6 +265,6 @@ def test_verdicts(value: float, low: float, target: float | None, verdict: str) 
 
 def test_smallest_report_renders() -> None:
     empty = [PairLengths(name) for name in ("seed", "held-out", "pool")]
-    page = render_report(Report(empty[0], empty[1], empty[2], settings_yaml=json.dumps({"a": 1})))
+    page = render_report(Report(empty[0], empty[1], empty[2], settings_yaml=json.dumps({"a": 1})), TEMPLATE)
     assert page.startswith("<!DOCTYPE html>")
     assert page.rstrip().endswith("</html>")

@@ -7,9 +7,15 @@ import pytest
 import yaml
 
 from backtranslation.settings import (
+    BaseModelSettings,
     Deduplication,
+    Generation,
+    HubName,
     SettingsError,
+    Slice,
+    Training,
     check_files,
+    hub_name,
     json_schema,
     load_settings,
     model_names,
@@ -104,6 +110,42 @@ def test_spec_is_canonical() -> None:
     reordered = Deduplication.model_validate({"threshold": 0.7, "near": True})
     assert spec(d=reordered) == spec(d=Deduplication.model_validate({"near": True, "threshold": 0.7}))
     assert spec(d=reordered) != spec(d=Deduplication())
+
+
+@pytest.mark.parametrize(
+    ("default", "other"),
+    [
+        (Generation(), Generation(batch_tokens=100)),
+        (Training(), Training(gradient_checkpointing=True, save_minutes=1)),
+    ],
+)
+def test_how_the_work_is_done_is_no_part_of_a_spec(default: Slice, other: Slice) -> None:
+    """It travels beside the spec, and a script puts both together again."""
+    assert default != other and spec(part=default) == spec(part=other)
+    received = type(other).model_validate(json.loads(spec(part=other))["part"])
+    assert received == default
+    assert received.completed(other.execution()) == other
+    assert received.completed("{}") == received.completed('{"epochs": 9, "engine": "other"}') == default
+
+
+def test_what_a_model_learns_from_is_part_of_a_spec() -> None:
+    for change in ({"learning_rate": 2e-5}, {"epochs": 7}, {"precision": "bfloat16"}, {"batch_size": 3}):
+        assert spec(part=Training.model_validate(change)) != spec(part=Training())
+
+
+def test_the_identity_of_a_run_leaves_out_how_the_work_is_done() -> None:
+    training = {"forward": {"gradient_checkpointing": True}, "backward": {"save_minutes": 1}}
+    elsewhere = smallest(training=training, generation={"batch_tokens": 9}, resources={"training_threads": 3})
+    assert load_settings(elsewhere).identity() == load_settings(smallest()).identity()
+    assert load_settings(smallest(iterations=1)).identity() != load_settings(smallest()).identity()
+
+
+def test_a_model_is_a_name_on_the_hub_or_a_folder_whose_content_counts(tmp_path: Path) -> None:
+    named = BaseModelSettings(path="owner/model", revision="abc")
+    assert named.hub_name() == HubName(path="owner/model", revision="abc")
+    assert BaseModelSettings(path=str(tmp_path)).hub_name() is None
+    assert BaseModelSettings(path="./model").hub_name() is None
+    assert hub_name(None) is None
 
 
 def test_miniature_supplies_pages_and_pairs() -> None:

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from backtranslation.statistics import (
@@ -35,17 +35,14 @@ def test_lengths_of_nothing_and_of_one() -> None:
     assert math.isnan(one.response.deviation)
 
 
-SCORES = pd.DataFrame(
-    [
-        ("a", 5.0, None, 4.9, True),
-        ("b", 5.0, None, 4.5, True),
-        ("c", 4.5, None, 4.0, True),
-        ("d", 2.0, None, 2.1, False),
-        ("e", None, "no_score", 1.0, False),
-        ("f", None, "no_score", 5.0, False),
-        ("g", None, "ambiguous", 3.0, False),
-    ],
-    columns=["id", "score", "failure", "expected_score", "selected"],
+SCORES = pa.table(
+    {
+        "id": list("abcdefg"),
+        "score": [5.0, 5.0, None, None, None, 4.5, 2.0],
+        "failure": [None, None, "no_score", "no_score", "ambiguous", None, None],
+        "expected_score": [4.9, 4.5, 1.0, 5.0, 3.0, 4.0, 2.1],
+        "selected": [True, True, False, False, False, True, False],
+    }
 )
 
 
@@ -54,21 +51,21 @@ def test_score_summary() -> None:
     assert summary.rows == 7
     assert summary.failures == {"no_score": 2, "ambiguous": 1}
     assert summary.unparsable_share == 3 / 7
-    assert summary.parsed == {2.0: (0, 1), 4.5: (1, 0), 5.0: (2, 0)}
+    assert list(summary.parsed.items()) == [(2.0, (0, 1)), (4.5, (1, 0)), (5.0, (2, 0))]
     assert summary.expected == {1.0: (0, 1), 2.0: (0, 1), 3.0: (0, 1), 4.0: (1, 0), 4.5: (1, 0), 4.75: (1, 1)}
     assert summary.expected_by_parsed[5.0] == pytest.approx((4.7, np.std([4.9, 4.5], ddof=1)))
-    assert summary.selected == {"a", "b", "c"}
+    assert summary.selected.to_pylist() == ["a", "b", "f"]
 
 
 def test_score_summary_where_nothing_can_be_read() -> None:
-    summary = summarise_scores(SCORES.iloc[4:])
+    summary = summarise_scores(SCORES.slice(2, 3))
     assert summary.parsed == {}
     assert summary.unparsable_share == 1
-    assert summary.selected == frozenset()
+    assert len(summary.selected) == 0
 
 
 def test_overlaps() -> None:
-    found = overlaps({"1": frozenset("abc"), "2": frozenset("bcde"), "3": frozenset()})
+    found = overlaps({"1": pa.array("abc"), "2": pa.array("bcde"), "3": pa.array([], pa.string())})
     assert [(one.first, one.second) for one in found] == [("1", "2"), ("1", "3"), ("2", "3")]
     assert (found[0].shared, found[0].only_first, found[0].only_second) == (2, 1, 2)
     assert found[0].jaccard == 2 / 5

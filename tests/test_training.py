@@ -19,12 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from backtranslation.files import write_rows
 from backtranslation.models import load_model, load_tokenizer
 from backtranslation.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
-from backtranslation.settings import BaseModelSettings, Lora, Prompts, ScheduleRow, Training, spec
+from backtranslation.settings import BaseModelSettings, Lora, Prompts, ScheduleRow, Tags, Training, spec
 from backtranslation.training import (
     TABLE_COLUMNS,
     Checkpoints,
     TrainingError,
-    fingerprint,
     keeps_examples_apart,
     learning_rates,
     make_plan,
@@ -57,7 +56,7 @@ def train(
     def run(training: Training = FAST, name: str = "model") -> Path:
         tokenizer = load_tokenizer(base.path, base, prompts)
         table = tmp_path / f"{name}.tsv"
-        train_model(encoded, base, training, tokenizer, tmp_path / name, tmp_path / "work", table, 1)
+        train_model(encoded, base, training, tokenizer, tmp_path / name, tmp_path / f"{name}-work", table, 1)
         return tmp_path / name
 
     return run
@@ -65,16 +64,20 @@ def train(
 
 @pytest.fixture
 def command(base: BaseModelSettings, prompt_settings: Prompts, tmp_path: Path) -> Callable[..., list[str]]:
-    """The command line of scripts/train_model.py on 32 pairs, writing to `name`."""
+    """The command line of scripts/train_model.py on 32 pairs, with a results folder `name` of its own."""
     write_rows(tmp_path / "seed.jsonl.zst", make_pairs(32))
 
     def build(name: str, training: Training, *more: str, task: str = "forward", threads: int = 1) -> list[str]:
-        settings = spec(base_model=base, training=training, prompts=prompt_settings, task=task, random_seed=1)
-        outputs = {"--model-folder": name, "--log": f"{name}.tsv", "--work": f"{name}-work"}
+        tags = prompt_settings.only(*Tags.model_fields)
+        settings = spec(loading=base.loading(), hub_name=None, training=training, tags=tags, task=task, random_seed=1)
+        files = {
+            "--base": base.path, "--seed": tmp_path / "seed.jsonl.zst", "--prompt": getattr(prompt_settings, task),
+            "--chat-template": prompt_settings.chat_template, "--store": tmp_path / name / "store",
+            "--model": tmp_path / name / "model", "--log": tmp_path / name / "model.tsv",
+        }  # fmt: skip
         return [
             sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",
-            "--seed", str(tmp_path / "seed.jsonl.zst"), *more,
-            *(f"{option}={tmp_path / value}" for option, value in outputs.items()),
+            "--execution", training.execution(), *(f"{option}={path}" for option, path in files.items()), *more,
         ]  # fmt: skip
 
     return build
@@ -160,7 +163,6 @@ def test_a_model_learns_and_is_saved_as_an_ordinary_model(
     assert model.config.attention_dropout == 0.0 and model.config.use_cache
     assert model.generation_config.eos_token_id == [tokenizer.eos_token_id]
     assert "assistant" in tokenizer.chat_template
-    assert not (folder.parent / "work").exists()
 
 
 def test_the_logged_loss_is_the_mean_over_the_reply_tokens_of_a_step(
@@ -229,17 +231,17 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(
     """A real process, killed with SIGKILL, its next checkpoint half written; the end is that of a quiet run."""
     training = changed(FAST, epochs=30, save_minutes=1 / 120)
     process = subprocess.Popen(command("killed", training), stderr=subprocess.PIPE, text=True)
-    work = tmp_path / "killed-work"
+    results = tmp_path / "killed"
     deadline = time.monotonic() + 120
-    while not any(not folder.name.startswith("checkpoint") for folder in work.glob("*-*")):
+    while not (found := list(results.glob("store/work/train_model/*/checkpoints/whole-*"))):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert process.returncode == -signal.SIGKILL and not (tmp_path / "killed").exists()
-    (whole,) = [folder for folder in work.iterdir() if not folder.name.startswith("checkpoint")]
-    step = int(whole.name.rpartition("-")[2])
-    half = work / "checkpoint-100000"
+    assert process.returncode == -signal.SIGKILL and not (results / "model").exists()
+    checkpoints = found[0].parent
+    step = max(int(whole.name.rpartition("-")[2]) for whole in checkpoints.glob("whole-*"))
+    half = checkpoints / "checkpoint-100000"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
 
@@ -248,29 +250,21 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(
     assert f"going on from step {step:,}" in again.stderr
     quiet = subprocess.run(command("quiet", training), capture_output=True, text=True)
     assert quiet.returncode == 0, quiet.stderr
-    one, other = weights(tmp_path / "killed"), weights(tmp_path / "quiet")
+    assert not checkpoints.exists()
+    one, other = weights(results / "model"), weights(tmp_path / "quiet" / "model")
     for key in one:
         torch.testing.assert_close(one[key], other[key], rtol=1e-4, atol=1e-5)
-    tables = [pd.read_csv(tmp_path / f"{name}.tsv", sep="\t") for name in ("killed", "quiet")]
+    tables = [pd.read_csv(tmp_path / name / "model.tsv", sep="\t") for name in ("killed", "quiet")]
     assert tables[0].step.is_unique and tables[0].seconds.is_monotonic_increasing
     assert tables[0].tokens.iloc[-1] == tables[1].tokens.iloc[-1]
     assert tables[0].loss.iloc[-1] == pytest.approx(tables[1].loss.iloc[-1], rel=1e-3)
 
 
-def test_a_checkpoint_of_another_training_is_not_used(
-    base: BaseModelSettings, encoded: list[EncodedPair], tmp_path: Path
-) -> None:
-    key = fingerprint(encoded, base, FAST, 1)
-    for name in (f"{key}-9", f"{key}-10", "checkpoint-50", "0123456789abcdef-99"):
+def test_only_whole_checkpoints_are_used_and_the_last_of_them(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "absent", 60).latest() is None
+    for name in ("whole-9", "whole-10", "checkpoint-50"):
         (tmp_path / name).mkdir()
-    assert Checkpoints(tmp_path, key, 60).latest() == str(tmp_path / f"{key}-10")
-    others = {
-        fingerprint(encoded, base, FAST, 2),
-        fingerprint(encoded[1:], base, FAST, 1),
-        fingerprint(encoded, base, changed(FAST, learning_rate=1e-2), 1),
-    }
-    assert len(others | {key}) == 4
-    assert all(Checkpoints(tmp_path, other, 60).latest() is None for other in others)
+    assert Checkpoints(tmp_path, 60).latest() == str(tmp_path / "whole-10")
 
 
 def test_two_processes_train_as_one(command: Callable[..., list[str]], tmp_path: Path) -> None:
@@ -281,10 +275,10 @@ def test_two_processes_train_as_one(command: Callable[..., list[str]], tmp_path:
             command(name, changed(training, processes=processes), threads=2), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    one, two = weights(tmp_path / "one" / "model"), weights(tmp_path / "two" / "model")
     for key in one:
         torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=1e-4)
-    losses = [pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").loss for name in ("one", "two")]
+    losses = [pd.read_csv(tmp_path / name / "model.tsv", sep="\t").loss for name in ("one", "two")]
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 

@@ -1,0 +1,135 @@
+"""Jobs, the manifests of their results, and the keys by which a result is found.
+
+Knows where in a store a result lies, not how it gets there.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from re import match
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from backtranslation.files import UserError
+
+KEY_LENGTH = 32
+MANIFEST = "manifest.json"
+
+
+class StoreError(UserError):
+    """A result cannot be made, stored or linked; the message names it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage with all that its result depends on (settings, code by module, inputs), and the paths that name it.
+
+    Inputs and outputs are lists of paths under the names of the stage's arguments.
+    """
+
+    stage: str
+    spec: Any
+    code: dict[str, str]
+    inputs: dict[str, list[str]]
+    outputs: dict[str, list[str]]
+
+
+class InputRecord(BaseModel):
+    """An input of a finished result, by path and content."""
+
+    path: str
+    digest: str
+
+
+class OutputRecord(BaseModel):
+    """A file or folder of a finished result; `rows` of JSON lines, `files` (relative path -> digest) of a folder."""
+
+    file: str
+    digest: str
+    bytes: int
+    rows: int | None = None
+    files: dict[str, str] | None = None
+
+
+class Kept(BaseModel):
+    """A result that a person accepted under other settings, code or inputs than it was made with."""
+
+    date: str
+    made_as: str
+    differences: list[str]
+
+
+class Manifest(BaseModel):
+    """What a result was made from, what it is, and what it cost."""
+
+    stage: str
+    key: str
+    spec: Any
+    code: dict[str, str]
+    inputs: dict[str, list[InputRecord]]
+    outputs: dict[str, list[OutputRecord]]
+    started: str
+    seconds: float
+    gpu_seconds: float
+    host: str
+    packages: dict[str, str]
+    kept: list[Kept] = []
+
+
+def output_paths(job: Job) -> list[str]:
+    """The paths that name a job's outputs."""
+    return [path for paths in job.outputs.values() for path in paths]
+
+
+def output_records(manifest: Manifest) -> list[OutputRecord]:
+    """The outputs of a result, in the order of the paths of its job."""
+    return [record for records in manifest.outputs.values() for record in records]
+
+
+def make_key(job: Job, inputs: dict[str, list[str]]) -> str:
+    """The identity of a result: hash of stage, settings, code, digests of the inputs and kinds of the outputs."""
+    outputs = {name: [suffix(path) for path in paths] for name, paths in job.outputs.items()}
+    identity = {"stage": job.stage, "spec": job.spec, "code": job.code, "inputs": inputs, "outputs": outputs}
+    return short_digest(identity)
+
+
+def suffix(path: str) -> str:
+    """The end of a path that says what kind of file it is: .jsonl.zst, .json, nothing for a folder."""
+    found = match(r".*?((\.[a-z]+)?\.(zst|gz)|\.[a-z]+)?$", Path(path).name)
+    return found[1] or "" if found else ""
+
+
+def short_digest(value: Any) -> str:
+    """Hash of a JSON value; the order of keys does not count."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def find(store: Path, stage: str, key: str) -> Manifest | None:
+    """The manifest of a stored result, if there is one. Raises StoreError naming a manifest that cannot be read."""
+    path = result_folder(store, stage, key) / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise StoreError(f"{path}: damaged; delete its folder and run `snakemake --forceall`") from None
+
+
+def store_of(results: Path) -> Path:
+    """The store of a results folder. Raises UserError if there is no such folder."""
+    if not results.is_dir():
+        raise UserError(f"{results}: no such folder; --results names the results folder of a run")
+    return results / "store"
+
+
+def result_folder(store: Path, stage: str, key: str) -> Path:
+    """Where a finished result lies."""
+    return store / "results" / stage / key
+
+
+def work_folder(store: Path, stage: str, key: str) -> Path:
+    """Where a result is made."""
+    return store / "work" / stage / key

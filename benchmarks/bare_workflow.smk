@@ -1,0 +1,178 @@
+"""The jobs and files of this project's workflow, and nothing else: what Snakemake itself costs; see many_shards.py."""
+
+
+configfile: "config.yaml"
+
+
+SHARDS, ITERATIONS = config["shards"], range(1, config["iterations"] + 1)
+LAST = f"M{config['iterations']}"
+MODELS = ["M0", *(f"M{iteration}" for iteration in ITERATIONS)]
+COMPARISONS = dict.fromkeys([*((f"M{iteration}", f"M{iteration - 1}") for iteration in ITERATIONS), (LAST, "M0")])
+
+
+wildcard_constraints:
+    iteration=r"[1-9]\d*",
+    model=r"backward|M\d+",
+
+
+def training_pairs(wildcards):
+    """What a model learns from besides the seed."""
+    if wildcards.model in ("backward", "M0"):
+        return []
+    return f"results/iterations/{wildcards.model[1:]}/curated.jsonl.zst"
+
+
+rule all:
+    input:
+        "results/report/index.html",
+        "results/settings.json",
+
+
+rule extract_segments:
+    input:
+        "pages/{shard}.jsonl",
+    output:
+        "results/segments/extracted/{shard}.jsonl.zst",
+        "results/segments/extracted/{shard}.funnel.json",
+    shell:
+        "touch {output}"
+
+
+rule prepare_seed:
+    input:
+        "seed.jsonl",
+    output:
+        "results/seed/train.jsonl.zst",
+        "results/seed/held_out.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule deduplicate_segments:
+    input:
+        expand("results/segments/extracted/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/segments/extracted/{shard}.funnel.json", shard=SHARDS),
+        "results/seed/held_out.jsonl.zst",
+    output:
+        expand("results/segments/{shard}.jsonl.zst", shard=SHARDS),
+        "results/segments/funnel.tsv",
+    shell:
+        "touch {output}"
+
+
+rule train_model:
+    input:
+        "base",
+        "results/seed/train.jsonl.zst",
+        training_pairs,
+        "prompt.jinja",
+    output:
+        directory("results/models/{model}"),
+        "results/training/{model}.tsv",
+    shell:
+        "mkdir -p {output[0]} && touch {output[0]}/config.json {output[1]}"
+
+
+rule generate_instructions:
+    input:
+        "results/segments/{shard}.jsonl.zst",
+        "results/models/backward",
+        "prompt.jinja",
+    output:
+        "results/instructions/{shard}.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule filter_instructions:
+    input:
+        "results/segments/{shard}.jsonl.zst",
+        "results/instructions/{shard}.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/candidates/{shard}.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule score_candidates:
+    input:
+        "results/candidates/{shard}.jsonl.zst",
+        lambda wildcards: f"results/models/M{int(wildcards.iteration) - 1}",
+        "prompt.jinja",
+    output:
+        "results/iterations/{iteration}/judgements/{shard}.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule parse_scores:
+    input:
+        "results/iterations/{iteration}/judgements/{shard}.jsonl.zst",
+    output:
+        "results/iterations/{iteration}/scores/{shard}.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule select_candidates:
+    input:
+        expand("results/candidates/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/iterations/{{iteration}}/scores/{shard}.jsonl.zst", shard=SHARDS),
+    output:
+        "results/iterations/{iteration}/curated.jsonl.zst",
+        "results/iterations/{iteration}/scores.parquet",
+    shell:
+        "touch {output}"
+
+
+rule evaluate_model:
+    input:
+        "results/models/{model}",
+        "results/seed/held_out.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/evaluation/{model}/loss.json",
+        "results/evaluation/{model}/answers.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule judge_answers:
+    input:
+        "results/models/M0",
+        "results/evaluation/{first}/answers.jsonl.zst",
+        "results/evaluation/{second}/answers.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/evaluation/judgements/{first}-vs-{second}.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule build_report:
+    input:
+        "results/segments/funnel.tsv",
+        "results/seed/train.jsonl.zst",
+        "results/seed/held_out.jsonl.zst",
+        "results/training/backward.tsv",
+        expand("results/segments/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/candidates/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/iterations/{iteration}/scores.parquet", iteration=ITERATIONS),
+        expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS[-1:], shard=SHARDS),
+        expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
+        expand("results/training/{model}.tsv", model=MODELS),
+        expand("results/evaluation/{model}/loss.json", model=MODELS),
+        expand("results/evaluation/{model}/answers.jsonl.zst", model=MODELS),
+        [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
+    output:
+        "results/report/index.html",
+    shell:
+        "touch {output}"
+
+
+rule write_settings:
+    output:
+        "results/settings.json",
+    shell:
+        "touch {output}"

@@ -1,0 +1,85 @@
+"""A small stage to be killed: it writes a row for every input row, through the journal, and a folder with weights.
+
+What it does is noted, one short line at a time, in the file NOTES of the environment; where the environment names a
+folder GATE, it waits after the row GATE_ROW until there is a file `open` in that folder.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from backtranslation.engine import Completion, Request, generate_all
+from backtranslation.files import read_rows, write_rows
+from backtranslation.settings import Sampling, Slice
+from backtranslation.stage import Input, Output, run_stage, stage_parser
+
+
+class Spec(Slice):
+    """Settings of this stage."""
+
+    word: str
+    weights: int  # bytes
+
+
+class Writer:
+    """An engine that answers with a word and the prompt."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        for request in requests:
+            note(f"row {request.id}")
+            yield Completion(request.id, f"{self.word} {request.prompt}", 1, True)
+            if request.id == os.environ.get("GATE_ROW"):
+                wait_at_gate(Path(os.environ["GATE"]))
+
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+        raise NotImplementedError
+
+
+def note(line: str) -> None:
+    """Note what was done: whole even if this process dies now."""
+    descriptor = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def wait_at_gate(folder: Path) -> None:
+    """Say that the gate is reached, and wait until it is open."""
+    (folder / "reached").touch()
+    while not (folder / "open").exists():
+        time.sleep(0.01)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--pages", type=Input, required=True, help="rows, .jsonl")
+    parser.add_argument("--rows", type=Output, required=True, help="output, .jsonl.zst")
+    parser.add_argument("--model", type=Output, required=True, help="output, a folder")
+    return parser
+
+
+def write_all(args: argparse.Namespace) -> None:
+    """Write the rows and the folder."""
+    spec = Spec.model_validate_json(args.spec)
+    requests = [Request(row["id"], row["text"], 0) for row in read_rows(args.pages)]
+    done = generate_all(Writer(spec.word), requests, Sampling(), args.work / "completions.jsonl")
+    write_rows(args.rows, ({"id": request.id, "raw": done[request.id].text} for request in requests))
+    model = Path(args.model)
+    (model / "deep").mkdir(parents=True)
+    (model / "weights").write_bytes(spec.word[0].encode() * spec.weights)
+    (model / "deep" / "config").write_text(spec.word)
+    note("computed")
+
+
+def main() -> None:
+    """Run the stage by the command line."""
+    run_stage(__file__, build_parser(), write_all)
+
+
+if __name__ == "__main__":
+    main()
