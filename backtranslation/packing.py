@@ -40,11 +40,11 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 def collate(rows: Sequence[Sequence[EncodedPair]]) -> dict[str, "torch.Tensor"]:
     """Batch of packed rows: input_ids, labels and position_ids, each (rows, tokens of the longest row), int64.
 
-    The room after a short row counts as one more example, without labels.
+    The room after a short row, and the whole of one without examples, counts as one more example, without labels.
     """
     import torch
 
-    width = max(sum(len(pair.ids) for pair in row) for row in rows)
+    width = max(1, *(sum(len(pair.ids) for pair in row) for row in rows))
     batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
     for row in rows:
         room = width - sum(len(pair.ids) for pair in row)

@@ -276,7 +276,7 @@ class ScheduleRow(Slice):
 class Training(Slice):
     """One fine-tuning of the base model."""
 
-    execution_keys = ("gradient_checkpointing", "save_minutes")
+    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes")
 
     method: Literal["full", "lora"] = Field(
         "full", description="train all weights, or adapters that are merged at the end"

@@ -30,6 +30,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.modeling_outputs import CausalLMOutput
 
 from backtranslation.checkpoints import Checkpoints
 from backtranslation.files import UserError, replace_file
@@ -52,16 +54,23 @@ class TrainingError(UserError):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps a training takes, and how the packed rows of one step are spread."""
+    """How many steps a training takes, and how many packed rows one step has, all processes together."""
 
     steps: int
+    rows_per_step: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of one step are spread: in memory at once, one batch after the other, over processes."""
+
     processes: int
     rows_per_device: int
     accumulation: int
 
     @property
-    def rows_per_step(self) -> int:
-        """Packed rows of one step, all processes together."""
+    def places(self) -> int:
+        """Rows that one step has room for."""
         return self.processes * self.rows_per_device * self.accumulation
 
 
@@ -89,15 +98,17 @@ def train_model(
     torch.manual_seed(random_seed)
     model = load_trainable(base, training)
     packed = pack_pairs(pairs, training.max_length, model)
-    plan = make_plan(training, len(pairs), len(packed), processes=int(os.environ.get("WORLD_SIZE", "1")))
+    plan = make_plan(training, len(pairs), len(packed))
+    layout = spread_rows(plan.rows_per_step, training.rows_per_device, int(os.environ.get("WORLD_SIZE", "1")))
     rows = order_rows(packed, plan, random_seed)
     checkpoints = Checkpoints(work / "checkpoints", seconds=training.save_minutes * 60)
     trainer = _RowTrainer(
         rates=learning_rates(training, plan.steps),
         model=model,
-        args=_trainer_arguments(training, plan, checkpoints.folder, random_seed),
-        train_dataset=rows,
+        args=_trainer_arguments(training, plan, layout, checkpoints.folder, random_seed),
+        train_dataset=fill_steps(rows, plan, layout),
         data_collator=collate,
+        compute_loss_func=mean_loss,
         callbacks=[_Logbook(_tokens_until_step(rows, plan)), checkpoints],
     )
     trainer.remove_callback(PrinterCallback)
@@ -109,7 +120,7 @@ def train_model(
     if trainer.is_world_process_zero():
         save_model(model, base, tokenizer, output, resolve_precision(training.precision))
         write_table(table, trainer.state)
-    if plan.processes > 1:
+    if layout.processes > 1:
         trainer.accelerator.wait_for_everyone()
         # gloo's thread needs the interpreter lock to drop the barrier; freed before that, both would wait for ever.
         time.sleep(1)
@@ -140,16 +151,17 @@ def keeps_examples_apart(model: PreTrainedModel | PeftModel, first: EncodedPair,
     return bool(difference <= rounding * alone.abs().max())
 
 
-def make_plan(training: Training, examples: int, rows: int, processes: int) -> Plan:
-    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many.
-
-    A number of rows that cannot be spread evenly becomes the nearest that can.
-    """
+def make_plan(training: Training, examples: int, rows: int) -> Plan:
+    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many."""
     batch_size, passes = _batch_size_and_passes(training, examples)
-    rows_per_process = max(1.0, batch_size * rows / examples / processes)
-    accumulation = math.ceil(round(rows_per_process) / training.rows_per_device)
-    plan = Plan(0, processes, max(1, round(rows_per_process / accumulation)), accumulation)
-    return Plan(max(1, round(passes * rows / plan.rows_per_step)), processes, plan.rows_per_device, accumulation)
+    rows_per_step = max(1, round(batch_size * rows / examples))
+    return Plan(max(1, round(passes * rows / rows_per_step)), rows_per_step)
+
+
+def spread_rows(rows_per_step: int, rows_per_device: int, processes: int) -> Layout:
+    """The layout with at most `rows_per_device` rows at once that has the fewest places to spare."""
+    accumulation = math.ceil(rows_per_step / (processes * rows_per_device))
+    return Layout(processes, math.ceil(rows_per_step / (processes * accumulation)), accumulation)
 
 
 def _batch_size_and_passes(training: Training, examples: int) -> tuple[int, float]:
@@ -170,6 +182,13 @@ def order_rows(packed: Sequence[PackedRow], plan: Plan, random_seed: int) -> lis
     while len(rows) < plan.steps * plan.rows_per_step:
         rows += shuffled.sample(packed, len(packed))
     return rows[: plan.steps * plan.rows_per_step]
+
+
+def fill_steps(rows: Sequence[PackedRow], plan: Plan, layout: Layout) -> list[PackedRow]:
+    """The rows, with empty ones after those of each step where its layout has places to spare."""
+    spare: list[PackedRow] = [[]] * (layout.places - plan.rows_per_step)
+    starts = range(0, len(rows), plan.rows_per_step)
+    return [row for start in starts for row in [*rows[start : start + plan.rows_per_step], *spare]]
 
 
 def learning_rates(training: Training, steps: int) -> list[float]:
@@ -198,6 +217,15 @@ def load_trainable(base: BaseModelSettings, training: Training) -> PreTrainedMod
         task_type="CAUSAL_LM",
     )  # fmt: skip
     return cast(PeftModel, get_peft_model(model, adapters))
+
+
+def mean_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+    """This batch's share of the mean loss of a step, in nats per reply token: a sum over all reply tokens of the step.
+
+    The Trainer counts them over all processes. Left to the model, some architectures average every batch by itself.
+    """
+    logits = cast(torch.Tensor, outputs.logits)
+    return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch)
 
 
 def save_model(
@@ -298,11 +326,13 @@ def _tokens_until_step(rows: Sequence[PackedRow], plan: Plan) -> list[int]:
     return sums[plan.rows_per_step - 1 :: plan.rows_per_step]
 
 
-def _trainer_arguments(training: Training, plan: Plan, folder: Path, random_seed: int) -> TrainingArguments:
+def _trainer_arguments(
+    training: Training, plan: Plan, layout: Layout, folder: Path, random_seed: int
+) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=plan.rows_per_device,
-        gradient_accumulation_steps=plan.accumulation,
+        per_device_train_batch_size=layout.rows_per_device,
+        gradient_accumulation_steps=layout.accumulation,
         max_steps=plan.steps,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,

@@ -39,3 +39,11 @@ def test_positions_restart_and_prompts_and_padding_have_no_labels() -> None:
     none = NO_LABEL
     assert batch["labels"].tolist() == [[none, 8, 9, none, 5], [none, none, 6, none, none]]
     assert set(batch) == {"input_ids", "labels", "position_ids"}
+
+
+def test_an_empty_row_has_no_labels_and_costs_no_more_than_the_others() -> None:
+    batch = collate([[pair(7, 8, 9, prompt_tokens=1)], []])
+    assert batch["labels"].tolist() == [[NO_LABEL, 8, 9], [NO_LABEL] * 3]
+    assert {name: values.tolist() for name, values in collate([[]]).items()} == {
+        "input_ids": [[0]], "labels": [[NO_LABEL]], "position_ids": [[0]]
+    }  # fmt: skip

@@ -116,7 +116,7 @@ def test_spec_is_canonical() -> None:
     ("default", "other"),
     [
         (Generation(), Generation(batch_tokens=100)),
-        (Training(), Training(gradient_checkpointing=True, save_minutes=1)),
+        (Training(), Training(gradient_checkpointing=True, save_minutes=1, processes=2, rows_per_device=3)),
     ],
 )
 def test_how_the_work_is_done_is_no_part_of_a_spec(default: Slice, other: Slice) -> None:

@@ -116,7 +116,7 @@ def touch_everything(run: Path) -> None:
 
 def change_execution(run: Path) -> None:
     """How the work is done on the machine at hand; none of these is part of what a result is."""
-    training = {"save_minutes": 3, "gradient_checkpointing": True}
+    training = {"save_minutes": 3, "gradient_checkpointing": True, "rows_per_device": 2}
     change_settings(
         run,
         {
