@@ -95,10 +95,9 @@ def load_engine(
     generation: Generation, model_path: str, loading: ModelLoading, prompts: PromptSet
 ) -> tuple[Engine, "PreTrainedTokenizerBase"]:
     """The engine of the settings with a model in it, and the model's tokenizer. Raises ModelError naming the path."""
-    from backtranslation.models import device, load_model, load_tokenizer, resolve_precision
+    from backtranslation.models import load_for_inference, load_tokenizer
     from backtranslation.transformers_engine import TransformersEngine
 
     tokenizer = load_tokenizer(model_path, loading, prompts)
-    model = load_model(model_path, loading, resolve_precision(loading.dtype))
-    model.to(device=device())  # type: ignore[call-arg]
+    model = load_for_inference(model_path, loading)
     return TransformersEngine(model, tokenizer, generation.batch_tokens), tokenizer

@@ -52,8 +52,14 @@ def load_tokenizer(path: str, loading: ModelLoading, prompts: PromptSet) -> "Pre
     return prepare_tokenizer(tokenizer, prompts)
 
 
-def load_model(path: str, loading: ModelLoading, dtype: torch.dtype, dropout: float | None = None) -> "PreTrainedModel":
-    """A causal language model with weights of `dtype`, on the processor, in evaluation mode.
+def load_model(
+    path: str,
+    loading: ModelLoading,
+    dtype: torch.dtype,
+    dropout: float | None = None,
+    device_map: str | None = None,
+) -> "PreTrainedModel":
+    """A causal language model with weights of `dtype`, in evaluation mode; on the processor without a `device_map`.
 
     `dropout` replaces every dropout probability of the architecture; None keeps them. Raises ModelError naming the
     path.
@@ -63,10 +69,23 @@ def load_model(path: str, loading: ModelLoading, dtype: torch.dtype, dropout: fl
         _set_dropout(config, dropout)
     try:
         return AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=dtype, use_safetensors=True, **_source(loading)
+            path, config=config, dtype=dtype, device_map=device_map, use_safetensors=True, **_source(loading)
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot load the model: {_first_line(error)}") from error
+
+
+def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
+    """A causal language model on the GPU of this process, spread over several if it has them, or on the processor.
+
+    Raises ModelError naming the path.
+    """
+    dtype = resolve_precision(loading.dtype)
+    if torch.cuda.device_count() > 1:
+        return load_model(path, loading, dtype, device_map="auto")
+    model = load_model(path, loading, dtype)
+    model.to(device=device())  # type: ignore[call-arg]
+    return model
 
 
 def load_config(path: str, loading: ModelLoading) -> "PreTrainedConfig":

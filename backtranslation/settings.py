@@ -374,9 +374,12 @@ class Selection(Slice):
 class Generation(Slice):
     """How text is generated, for all stages alike."""
 
-    execution_keys = ("batch_tokens",)
+    execution_keys = ("batch_tokens", "gpus")
 
     engine: Literal["transformers"] = Field("transformers", description="what runs the model")
+    gpus: Count = Field(
+        1, description="GPUs of a job, on a machine that has any; several hold a model too large for one"
+    )
     batch_tokens: PositiveInt | None = Field(
         None, description="tokens (prompts and room for answers) in a batch; null: by the memory at hand"
     )
@@ -517,6 +520,22 @@ def check_files(settings: Settings) -> None:
             missing.append(f"config: {key}: no model (config.json) in the folder {path}")
     if missing:
         raise SettingsError("\n".join(missing))
+
+
+def check_gpus(settings: Settings, gpus: int) -> None:
+    """Raise SettingsError naming the settings that ask for more GPUs than a machine has; without any it needs none."""
+    asked = {
+        "generation.gpus": settings.generation.gpus,
+        "training.backward.processes": settings.training.backward.processes,
+        "training.forward.processes": settings.training.forward.processes,
+    }
+    faults = [
+        f"config: {key}: {count} GPUs for one job, but this machine has {gpus} to give"
+        for key, count in asked.items()
+        if count > gpus > 0
+    ]
+    if faults:
+        raise SettingsError("\n".join(faults))
 
 
 def _fault_line(fault: Any) -> str:

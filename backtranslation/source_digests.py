@@ -21,7 +21,7 @@ DIGEST_LENGTH = 16
 
 # Modules that carry results or tell of them, but do not make them; what they import does not count either.
 # The values of the settings reach a stage only through its spec, which is part of a result's key anyway.
-LEFT_OUT = frozenset({"settings", "store", "stage", "progress", "journal", "checkpoints", "source_digests"})
+LEFT_OUT = frozenset({"settings", "store", "stage", "progress", "leases", "journal", "checkpoints", "source_digests"})
 
 # A name is read or set by where it stands; a kind is the u of u""; a lazy import is still an import.
 FIELDS_WITHOUT_MEANING = frozenset({"ctx", "kind", "is_lazy"})

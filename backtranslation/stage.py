@@ -14,9 +14,11 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from backtranslation.files import UserError
+from backtranslation.leases import lease_gpus
 from backtranslation.manifests import Job, StoreError, output_paths
 from backtranslation.progress import report_to, run_script, start_job
 from backtranslation.source_digests import source_digests
@@ -41,6 +43,7 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         "--store", required=True, type=Path, help="folder of finished results, inside the results folder"
     )
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs; 0: the processor alone (default: %(default)s)")
     parser.add_argument("--execution", default="{}", help="settings that the result does not depend on, JSON")
     # Set by `run_stage`: a place for what a killed job goes on from.
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -67,7 +70,7 @@ def _run_stage(script: str, args: argparse.Namespace, compute: Callable[[argpars
         with full_disk_noticed(work):
             compute(argparse.Namespace(**vars(args) | places | {"work": work}))
 
-    make(args.store, job, compute_in)
+    make(args.store, job, compute_in, wait=partial(lease_gpus, args.gpus))
 
 
 def load_code(script: Path, code: dict[str, str]) -> None:

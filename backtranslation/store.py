@@ -34,6 +34,7 @@ from backtranslation.content_digests import (
     visible_files,
 )
 from backtranslation.files import DataError, count_rows, write_json
+from backtranslation.leases import visible_gpus
 from backtranslation.locks import locked_work
 from backtranslation.manifests import (
     MANIFEST,
@@ -85,12 +86,18 @@ def _read_stored_again(store: Path, path: str, record: OutputRecord) -> None:
             remember_digest(store / "digests", stored, read_digest(stored))
 
 
-def make(store: Path, job: Job, compute: Callable[[dict[str, list[Path]], Path], None]) -> Manifest:
+def make(
+    store: Path,
+    job: Job,
+    compute: Callable[[dict[str, list[Path]], Path], None],
+    wait: Callable[[], object] = lambda: None,
+) -> Manifest:
     """Find the result of a job, or compute it, and link it to its named paths.
 
     `compute` gets the paths it must write, by argument, and a work folder in which it finds again whatever it left
-    there when it was killed. A second process with the same job waits for the first. Raises StoreError when an output
-    was not written, or when a job started later wants these paths; DataError for an input that cannot be used.
+    there when it was killed; `wait` comes before it, and its time is not counted. A second process with the same job
+    waits for the first. Raises StoreError when an output was not written, or when a job started later wants these
+    paths; DataError for an input that cannot be used.
     """
     digests = digest_inputs(store, job)
     key = make_key(job, digests)
@@ -99,7 +106,10 @@ def make(store: Path, job: Job, compute: Callable[[dict[str, list[Path]], Path],
     if manifest is None or work_folder(store, job.stage, key).exists():
         with locked_work(store, job.stage, key) as work:
             # The process that held the lock may have made it; one that was killed then may have left its work.
-            manifest = find_whole(store, job.stage, key) or _compute(store, job, key, digests, work, compute)
+            manifest = find_whole(store, job.stage, key)
+            if manifest is None:
+                wait()
+                manifest = _compute(store, job, key, digests, work, compute)
             shutil.rmtree(work, ignore_errors=True)
     else:
         os.utime(result_folder(store, job.stage, key) / MANIFEST)  # last used now; see `list_unused`
@@ -160,7 +170,7 @@ def _compute(
         outputs={name: [_describe(job, path) for path in paths] for name, paths in outputs.items()},
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
-        gpu_seconds=round(seconds * _gpus(), 3),
+        gpu_seconds=round(seconds * len(visible_gpus()), 3),
         host=socket.gethostname(),
         packages=_packages(),
     )
@@ -237,15 +247,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _gpus() -> int:
-    """How many GPUs this process was given or uses."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return len([name for name in given.split(",") if name.strip() not in ("", "-1")])
-    torch = sys.modules.get("torch")
-    return torch.cuda.device_count() if torch is not None and torch.cuda.is_initialized() else 0
 
 
 def _packages() -> dict[str, str]:

@@ -229,7 +229,8 @@ class TransformersEngine:
         inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
         numbers = 2 * config.num_hidden_layers * heads * head_size + 4 * config.hidden_size + 3 * inner
         if self.model.device.type == "cuda":
-            free = GPU_MEMORY_SHARE * torch.cuda.mem_get_info(self.model.device)[0]
+            devices = {parameter.device for parameter in self.model.parameters()}
+            free = GPU_MEMORY_SHARE * min(torch.cuda.mem_get_info(device)[0] for device in devices)
             return int(free / (numbers * self.model.dtype.itemsize))
         free = CPU_MEMORY_SHARE * psutil.virtual_memory().available
         return min(CPU_BATCH_TOKENS, int(free / (numbers * self.model.dtype.itemsize)))

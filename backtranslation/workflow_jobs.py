@@ -118,6 +118,22 @@ def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
     return found
 
 
+def computes_here(workflow: Any) -> bool:
+    """Whether jobs are started on this machine, and not handed to a cluster, nor by one to this machine."""
+    # The executor is not known yet while rules are read; only for one that hands jobs on, Snakemake keeps `--jobs`.
+    return workflow.resource_settings.nodes is None and not workflow.remote_exec
+
+
+def limit_gpus(workflow: Any, gpus: int) -> int:
+    """How many GPUs the jobs on this machine may use at once: as many as there are, unless the user limits them.
+
+    Snakemake counts what jobs ask for against `--resources gpu=N`, and does not limit it where that is not given.
+    """
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", gpus)
+    return min(gpus, workflow.global_resources["gpu"].value)
+
+
 def _producer(workflow: Any, path: str) -> Any:
     """The rule that makes a path, if there is one."""
     return next((rule for rule in workflow.rules if rule.is_producer(path)), None)

@@ -15,6 +15,8 @@ rule generate_instructions:
     log:
         "<results>/logs/generate_instructions/{shard}.log",
     threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
     params:
         spec=spec(
             loading=settings.base_model.loading(),
@@ -27,6 +29,7 @@ rule generate_instructions:
         code=code("generate_instructions"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/generate_instructions.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --gpus {resources.gpu}"
         " --segments {input.segments:q} --model {input.model:q} --prompt {input.prompt:q}"
         " --execution {params.execution:q} --instructions {output.instructions:q} 2>&1 | tee {log:q}"
 
@@ -41,6 +44,7 @@ rule filter_instructions:
         candidates="<results>/candidates/{shard}.jsonl.zst",
     log:
         "<results>/logs/filter_instructions/{shard}.log",
+    localrule: True
     params:
         spec=spec(filters=settings.augmentation.filters),
         outside=outside(settings.prompts.backward),

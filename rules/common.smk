@@ -5,11 +5,13 @@ from pathlib import Path
 
 from backtranslation.content_digests import file_states
 from backtranslation.files import UserError
+from backtranslation.leases import visible_gpus
 from backtranslation.manifests import short_digest
 from backtranslation.named_paths import settle_times
 from backtranslation.readers import list_shards
 from backtranslation.settings import (
     check_files,
+    check_gpus,
     hub_name,
     load_settings,
     looks_like_folder,
@@ -18,12 +20,15 @@ from backtranslation.settings import (
     spec,
 )
 from backtranslation.source_digests import source_digests
-from backtranslation.workflow_jobs import results_made_otherwise
+from backtranslation.workflow_jobs import computes_here, limit_gpus, results_made_otherwise
 from snakemake.logging import logger
 
 try:
     settings = load_settings(config)
     check_files(settings)
+    # On a cluster it is not this machine that has the GPUs.
+    GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None
+    check_gpus(settings, GPUS or 0)
     SHARDS = {shard.name: shard for shard in list_shards(settings.corpus.sources, settings.generated_files())}
 except UserError as error:
     sys.exit(str(error))  # the message alone: a traceback into this file would help nobody
@@ -45,6 +50,11 @@ wildcard_constraints:
     shard=r"[^/]+",
     iteration=r"[1-9]\d*",
     model=r"backward|unselected|M\d+",
+
+
+def gpus(count):
+    """GPUs of a job that would use so many: none on a machine without any, where the processor does the work."""
+    return 0 if GPUS == 0 else count
 
 
 def model_input(path):

@@ -16,6 +16,8 @@ rule score_candidates:
     log:
         "<results>/logs/score_candidates/{iteration}/{shard}.log",
     threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
     params:
         spec=spec(
             loading=settings.base_model.loading(),
@@ -28,6 +30,7 @@ rule score_candidates:
         code=code("score_candidates"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/score_candidates.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --gpus {resources.gpu}"
         " --candidates {input.candidates:q} --model {input.model:q} --prompt {input.prompt:q}"
         " --execution {params.execution:q} --judgements {output.judgements:q} 2>&1 | tee {log:q}"
 
@@ -40,6 +43,7 @@ rule parse_scores:
         scores="<results>/iterations/{iteration}/scores/{shard}.jsonl.zst",
     log:
         "<results>/logs/parse_scores/{iteration}/{shard}.log",
+    localrule: True
     params:
         spec=spec(max_unparsable_share=settings.scoring.max_unparsable_share),
         code=code("parse_scores"),
@@ -59,6 +63,7 @@ rule select_candidates:
         table="<results>/iterations/{iteration}/scores.parquet",
     log:
         "<results>/logs/select_candidates/{iteration}.log",
+    localrule: True
     params:
         spec=spec(selection=settings.selection),
         code=code("select_candidates"),

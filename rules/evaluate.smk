@@ -24,6 +24,8 @@ rule evaluate_model:
     log:
         "<results>/logs/evaluate_model/{model}.log",
     threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
     params:
         spec=spec(
             loading=settings.base_model.loading(),
@@ -38,6 +40,7 @@ rule evaluate_model:
         code=code("evaluate_model"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/evaluate_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --gpus {resources.gpu}"
         " --model {input.model:q} --held-out {input.held_out:q} --prompt {input.prompt:q}"
         " --execution {params.execution:q} --loss {output.loss:q}"
         " --answers {output.answers:q} 2>&1 | tee {log:q}"
@@ -56,6 +59,8 @@ rule judge_answers:
     log:
         "<results>/logs/judge_answers/{first}-vs-{second}.log",
     threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
     params:
         spec=spec(
             loading=settings.base_model.loading(),
@@ -67,6 +72,7 @@ rule judge_answers:
         code=code("judge_answers"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/judge_answers.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --gpus {resources.gpu}"
         " --judge {input.judge:q} --first {input.first:q} --second {input.second:q}"
         " --prompt {input.prompt:q} --chat-template {input.chat_template:q} --execution {params.execution:q}"
         " --judgements {output.judgements:q} 2>&1 | tee {log:q}"

@@ -15,6 +15,7 @@ rule generate_miniature_world:
         truth=WORLD.truth,
     log:
         "<results>/logs/generate_miniature_world.log",
+    localrule: True
     params:
         spec=spec(miniature=settings.miniature),
         code=code("generate_miniature_world"),
@@ -35,6 +36,7 @@ rule measure_truth:
         report="<results>/miniature/truth_report.json",
     log:
         "<results>/logs/measure_truth.log",
+    localrule: True
     params:
         spec=spec(models=MODELS, random_seed=settings.random_seed),
         code=code("measure_truth"),

@@ -41,6 +41,7 @@ rule build_report:
         page=report("<results>/report/index.html", category="Report"),
     log:
         "<results>/logs/build_report.log",
+    localrule: True
     params:
         spec=spec(settings=settings, models=MODELS, comparisons=COMPARISONS, random_seed=settings.random_seed),
         code=code("build_report"),

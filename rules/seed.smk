@@ -14,6 +14,7 @@ rule prepare_seed:
         held_out="<results>/seed/held_out.jsonl.zst",
     log:
         "<results>/logs/prepare_seed.log",
+    localrule: True
     params:
         spec=spec(
             seed=settings.seed.without("path", "size"),

@@ -50,6 +50,8 @@ rule train_model:
     log:
         "<results>/logs/train_model/{model}.log",
     threads: settings.resources.training_threads
+    resources:
+        gpu=lambda wildcards: gpus(getattr(settings.training, task(wildcards)).processes),
     params:
         spec=training_spec,
         execution=lambda wildcards: getattr(settings.training, task(wildcards)).execution(),
@@ -59,6 +61,7 @@ rule train_model:
         code=code("train_model"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        " --gpus {resources.gpu}"
         " --execution {params.execution:q} --base {input.base:q} --prompt {input.prompt:q}"
         " --chat-template {input.chat_template:q} --seed {input.seed:q} --augmented {input.augmented:q}"
         " --model {output.model:q} --log {output.losses:q} 2>&1 | tee {log:q}"

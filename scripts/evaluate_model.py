@@ -48,13 +48,12 @@ def evaluate_model(args: argparse.Namespace) -> None:
 def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: ModelLoading) -> Row:
     """Losses of all pairs, told as seed pairs are told in training."""
     from backtranslation.evaluation import held_out_losses, mean_loss
-    from backtranslation.models import device, load_model, load_tokenizer, max_positions, resolve_precision
+    from backtranslation.models import load_for_inference, load_tokenizer, max_positions
     from backtranslation.prompts import PromptSet, encode_forward
 
     prompts = PromptSet(settings)
     tokenizer = load_tokenizer(model_path, loading, prompts)
-    model = load_model(model_path, loading, resolve_precision(loading.dtype))
-    model.to(device=device())  # type: ignore[call-arg]
+    model = load_for_inference(model_path, loading)
     max_length = max_positions(model.config) or sys.maxsize
     losses = held_out_losses(model, [encode_forward(tokenizer, prompts, pair, "seed", max_length) for pair in pairs])
     loss, tokens = mean_loss(losses)

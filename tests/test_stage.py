@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from backtranslation.stage import Input, Output, command_line, read_job, stage_p
 ROOT = Path(__file__).parent.parent
 # It makes what ships with the project, by hand, and is no stage of a run.
 SCRIPTS = sorted(set((ROOT / "scripts").glob("*.py")) - {ROOT / "scripts" / "pretrain_miniature_base.py"})
-COMMON = {"help", "spec", "store", "threads", "execution", "work"}
+COMMON = {"help", "spec", "store", "threads", "gpus", "execution", "work"}
 every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 
 
@@ -83,6 +84,7 @@ def test_a_command_line_can_be_made_from_arguments(arguments: list[str]) -> None
 
 EXAMPLE = """
 import argparse
+import os
 from pathlib import Path
 from backtranslation.files import UserError
 from backtranslation.stage import Input, Output, run_stage, stage_parser
@@ -106,6 +108,7 @@ def compute(args):
     Path(single).write_text(args.spec)
     Path(args.folder).mkdir()
     (Path(args.folder) / "threads").write_text(str(args.threads))
+    (Path(args.folder) / "gpus").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
 if __name__ == "__main__":
     run_stage(__file__, build_parser(), compute)
@@ -137,6 +140,24 @@ def test_a_stage_computes_once_and_its_outputs_come_in_the_form_of_the_arguments
     assert run_example(tmp_path, "--spec", '{"a": 2}').returncode == 0
     assert (results / "computed").read_text() == "once\n" * 2
     assert (results / "single.tsv").read_text() == '{"a": 2}'
+
+
+def test_a_stage_leases_gpus_to_compute_and_none_to_find_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"pretended-{tmp_path.name},pretended-too-{tmp_path.name}")
+    done = run_example(tmp_path, "--spec", "{}", "--gpus", "3")
+    assert done.returncode == 1 and "error: 3 GPUs are asked for" in done.stderr
+    assert run_example(tmp_path, "--spec", "{}", "--gpus", "2").returncode == 0
+    seen = (tmp_path / "results" / "model" / "gpus").read_text()
+    assert seen == os.environ["CUDA_VISIBLE_DEVICES"]
+    (manifest,) = (tmp_path / "results" / "store" / "results").glob("*/*/manifest.json")
+    made = json.loads(manifest.read_text())
+    assert made["gpu_seconds"] == pytest.approx(2 * made["seconds"], abs=0.002)
+    assert "found example/" in run_example(tmp_path, "--spec", "{}", "--gpus", "3").stderr
+    # Another job: without GPUs none is seen.
+    assert run_example(tmp_path, "--spec", '{"a": 1}').returncode == 0
+    assert (tmp_path / "results" / "model" / "gpus").read_text() == ""
 
 
 def test_a_fault_of_the_user_is_one_line(tmp_path: Path) -> None:
