@@ -9,7 +9,7 @@ min_version("9.20")
 
 
 # A --configfile that names a base model is a run of its own; any other changes the default run.
-if "base_model" not in config:
+if not {"base_model", "pinned_settings"} & set(config):
 
     configfile: "config.yaml"
 
@@ -40,3 +40,5 @@ if workflow.is_main_process:
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
         settle_times(Path(STORE))
+        if not workflow.local_exec:
+            pin_settings(workflow, settings, Path(STORE))

@@ -9,6 +9,7 @@ finished folder is renamed into the store at once, whole or not at all, with a m
     <store>/names/<path>.json        which result a named path was linked to last
     <store>/names/<path>.claim       the key that the last job started for a path wants; also the lock for linking it
     <store>/digests/                 digests of large files, so that 16 GB of weights are read once
+    <store>/settings/                settings of runs whose jobs wait in the queue of a cluster
     <store>/damaged/                 results found damaged, until somebody removes them
 
 Times decide nothing here. What a result is, `manifests` says; what a path names, `named_paths`. Knows nothing of

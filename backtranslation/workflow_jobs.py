@@ -10,20 +10,22 @@ import logging
 import shlex
 from argparse import ArgumentParser
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from backtranslation.files import UserError
+from backtranslation.files import UserError, write_json
 from backtranslation.manifests import Job, StoreError, short_digest
 from backtranslation.named_paths import last_made, named_paths
+from backtranslation.settings import Settings
 from backtranslation.source_digests import source_digests
 from backtranslation.stage import read_job
 
 SNAKEFILE = Path("Snakefile")
+PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
 RECORD_NAME = 254  # longer names of Snakemake's records are cut into folders
 
 
@@ -116,6 +118,24 @@ def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
         if made is not None and (made.spec != json.loads(spec) or short_digest(made.code) != code):
             found.append(path)
     return found
+
+
+def pin_settings(workflow: Any, settings: Settings, store: Path) -> None:
+    """Let jobs on a cluster have the settings with which their run began, whatever is edited while they wait.
+
+    Each of them parses the workflow anew, hours later. They get the name of a file with all settings.
+    """
+    values = settings.model_dump(mode="json")
+    path = store / "settings" / f"{short_digest(values)}.json"
+    if not path.exists():
+        write_json(path, values)
+    given = workflow.config_settings.config_args or []
+    workflow.config_settings.config_args = [*given, f"{PINNED}={path}"]
+
+
+def read_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration as Snakemake merged it, or as it was when the run of this job began."""
+    return json.loads(Path(config[PINNED]).read_text()) if PINNED in config else config
 
 
 def computes_here(workflow: Any) -> bool:

@@ -20,11 +20,17 @@ from backtranslation.settings import (
     spec,
 )
 from backtranslation.source_digests import source_digests
-from backtranslation.workflow_jobs import computes_here, limit_gpus, results_made_otherwise
+from backtranslation.workflow_jobs import (
+    computes_here,
+    limit_gpus,
+    pin_settings,
+    read_configuration,
+    results_made_otherwise,
+)
 from snakemake.logging import logger
 
 try:
-    settings = load_settings(config)
+    settings = load_settings(read_configuration(config))
     check_files(settings)
     # On a cluster it is not this machine that has the GPUs.
     GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from backtranslation.files import read_rows
 from backtranslation.settings import PROMPT_FILES, load_settings
+from backtranslation.workflow_jobs import pin_settings, read_configuration
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -74,6 +76,20 @@ def test_a_file_with_base_model_is_a_run_of_its_own(tmp_path: Path, snakemake: S
     assert done.returncode == 1
     missing = [f"config: {key}: must be given" for key in ("corpus", "seed", "held_out")]
     assert [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "config:" in line] == missing
+
+
+def test_a_job_in_a_queue_keeps_the_settings_of_its_run(tmp_path: Path, snakemake: Snakemake) -> None:
+    """What a cluster's job is told beats whatever the files of the configuration say when it starts."""
+    settings = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text()) | {"iterations": 1})
+    workflow = SimpleNamespace(config_settings=SimpleNamespace(config_args=["iterations=1"]))
+    pin_settings(workflow, settings, tmp_path / "a folder")
+    *given, pinned = workflow.config_settings.config_args
+    assert given == ["iterations=1"]
+    assert load_settings(read_configuration(dict([pinned.split("=")]))) == settings
+    (tmp_path / "changes.yaml").write_text("iterations: 2\nno_such_setting: 3\n")
+    done = snakemake("--dry-run", "--configfile", "changes.yaml", "--config", "iterations=3", pinned)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "M1" in done.stdout and "M2" not in done.stdout
 
 
 def test_command_line_changes_the_default_run(snakemake: Snakemake) -> None:
