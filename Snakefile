@@ -40,5 +40,5 @@ if workflow.is_main_process:
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
         settle_times(Path(STORE))
-        if not workflow.local_exec:
+        if not computes_here(workflow):
             pin_settings(workflow, settings, Path(STORE))
