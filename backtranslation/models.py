@@ -3,13 +3,16 @@
 Weights are read as safetensors only. Knows nothing of what the models are used for.
 """
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from backtranslation.files import UserError
+from backtranslation.progress import log
 from backtranslation.prompts import PromptSet, prepare_tokenizer
 from backtranslation.settings import BaseModelSettings, ModelLoading
 
@@ -32,8 +35,12 @@ class ModelError(UserError):
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, else the processor; a GPU that was given and cannot be used is worth a warning."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        log.warning(f"torch cannot use the GPU {given}, so the processor does the work; `nvidia-smi` may say why")
+    return torch.device("cpu")
 
 
 def resolve_precision(precision: Precision) -> torch.dtype:
@@ -64,15 +71,24 @@ def load_model(
     `dropout` replaces every dropout probability of the architecture; None keeps them. Raises ModelError naming the
     path.
     """
-    config = load_config(path, loading)
-    if dropout is not None:
-        _set_dropout(config, dropout)
+    config = load_config(path, loading, dropout)
     try:
         return AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, device_map=device_map, use_safetensors=True, **_source(loading)
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot load the model: {_first_line(error)}") from error
+
+
+def build_empty_model(
+    path: str, loading: ModelLoading, dtype: torch.dtype, dropout: float | None = None
+) -> "PreTrainedModel":
+    """The model that `load_model` gives, without its weights: they are never written to, and take no memory."""
+    config = load_config(path, loading, dropout)
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=loading.trust_remote_code)
+    model.tie_weights()
+    return model
 
 
 def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
@@ -88,12 +104,15 @@ def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
     return model
 
 
-def load_config(path: str, loading: ModelLoading) -> "PreTrainedConfig":
-    """The configuration of a model. Raises ModelError naming the path."""
+def load_config(path: str, loading: ModelLoading, dropout: float | None = None) -> "PreTrainedConfig":
+    """The configuration of a model, with another dropout if one is given. Raises ModelError naming the path."""
     try:
-        return AutoConfig.from_pretrained(path, **_source(loading))
+        config = AutoConfig.from_pretrained(path, **_source(loading))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot load the configuration: {_first_line(error)}") from error
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    return config
 
 
 def max_positions(config: "PreTrainedConfig") -> int | None:

@@ -27,6 +27,8 @@ REDUCED = {
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 40},
 }
 
+ON_GPU = {"train_model", "generate_instructions", "score_candidates", "evaluate_model", "judge_answers"}
+
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -156,7 +158,11 @@ def test_style(command: list[str]) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
-def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake) -> None:
+def test_whole_loop_in_a_reduced_size(
+    tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two pretended GPUs, which jobs lease and torch does not find."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "pretended-0,pretended-1")
     (tmp_path / "reduced.yaml").write_text(yaml.safe_dump(REDUCED))
     arguments = ("--cores", "2", "--configfile", "reduced.yaml")
     done = snakemake(*arguments)
@@ -172,6 +178,11 @@ def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake) -> N
     assert all(row["response"] == texts[row["id"]] for row in curated), "a curated response is its segment, verbatim"
     for model in ("backward", "M0", "M1", "M2", "unselected"):
         assert (results / "models" / model / "model.safetensors").is_file()
+
+    manifests = [json.loads(path.read_text()) for path in results.glob("store/results/*/*/manifest.json")]
+    assert {made["stage"] for made in manifests if made["gpu_seconds"] > 0} == ON_GPU
+    assert "torch cannot use the GPU pretended-" in (results / "logs" / "evaluate_model" / "M0.log").read_text()
+    assert "torch cannot use the GPU pretended-" in (results / "logs" / "train_model" / "M0.log").read_text()
 
     again = snakemake(*arguments)
     assert "Nothing to be done" in again.stdout + again.stderr
