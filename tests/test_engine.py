@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import make_pairs
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from backtranslation.engine import Request, load_engine, row_seed
 from backtranslation.models import ModelError
@@ -60,6 +60,29 @@ def test_small_batches_give_the_same_text(engine: TransformersEngine, requests: 
     small = TransformersEngine(engine.model, engine.tokenizer, batch_tokens=1500)
     assert sorted(engine.generate(requests, SAMPLING), key=lambda done: done.id) == sorted(
         small.generate(requests, SAMPLING), key=lambda done: done.id
+    )
+
+
+def test_a_model_laid_over_several_gpus_gives_the_same_text(
+    engine: TransformersEngine,
+    requests: list[Request],
+    base: BaseModelSettings,
+    prompts: PromptSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as that can be seen without GPUs: accelerate lays out the model, and finds room on the processor."""
+    maps = []
+    load = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM,
+        "from_pretrained",
+        lambda path, **given: (maps.append(given["device_map"]), load(path, **given))[1],
+    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    spread, _ = load_engine(Generation(), base.path, base, prompts)
+    assert maps == ["auto"]
+    assert sorted(map(str, spread.generate(requests[:4], SAMPLING))) == sorted(
+        map(str, engine.generate(requests[:4], SAMPLING))
     )
 
 
