@@ -2,17 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all base schema
+.PHONY: run test test-all test-slurm base schema
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
 
 test: .venv/installed-for-tests
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not slurm"
 
 # Also the tests that take minutes: killed runs, and every kind of change to a finished run.
 test-all: .venv/installed-for-tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slurm"
+
+# The workflow on a real SLURM, which is installed and started on this machine: root on Debian.
+test-slurm: .venv/installed-for-slurm
+	$(BIN)/python -m pytest tests/slurm -m slurm
 
 # Rebuilds the shipped base model of the miniature world from nothing.
 base: .venv/installed
@@ -26,6 +30,10 @@ base: .venv/installed
 
 .venv/installed-for-tests: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/installed-for-slurm: .venv/installed-for-tests
+	$(BIN)/python -m pip install --quiet --editable '.[test,slurm]'
 	touch $@
 
 # Writes the JSON schema of the settings, which editors use to check and complete a configuration.

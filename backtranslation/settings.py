@@ -276,7 +276,7 @@ class ScheduleRow(Slice):
 class Training(Slice):
     """One fine-tuning of the base model."""
 
-    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes")
+    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding")
 
     method: Literal["full", "lora"] = Field(
         "full", description="train all weights, or adapters that are merged at the end"
@@ -299,10 +299,19 @@ class Training(Slice):
         "the data's; passes over the data interpolated between neighbouring rows",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU that has it")
-    gradient_checkpointing: bool = Field(False, description="less memory, about a third slower")
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        "auto",
+        description="less memory, about a third slower; auto: where weights, gradients and moments take more than a "
+        "third of a GPU",
+    )
     rows_per_device: PositiveInt = Field(1, description="packed rows in memory at once; the rest is accumulated")
     save_minutes: Annotated[float, Field(gt=0)] = Field(10, description="minutes between checkpoints for resuming")
     processes: PositiveInt = Field(1, description="worker processes of one training, one GPU each where there are GPUs")
+    sharding: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="spread weights, gradients and moments over the processes (FSDP2); auto: where they would take "
+        "more than 70 % of a GPU, but a training that was stopped goes on as it began",
+    )
 
     @model_validator(mode="after")
     def _decays(self) -> Self:

@@ -60,6 +60,7 @@ def run_stage(script: str, parser: argparse.ArgumentParser, compute: Callable[[a
 
 
 def _run_stage(script: str, args: argparse.Namespace, compute: Callable[[argparse.Namespace], None]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the shell of a rule ignores it, and hands that on
     job = read_job(Path(script).stem, source_digests(Path(script)), args)
     start_job(job.stage, output_paths(job)[0], args.threads)
 

@@ -5,10 +5,10 @@ nothing of where pairs come from or what the model is for.
 """
 
 import math
-import os
 import random
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -33,13 +34,25 @@ from transformers import (
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutput
 
-from backtranslation.checkpoints import Checkpoints
+from backtranslation.checkpoints import Checkpoints, StoppedError, latest_checkpoint, step_of
 from backtranslation.files import UserError, replace_file
-from backtranslation.models import load_config, load_model, max_positions, resolve_precision
+from backtranslation.models import build_empty_model, device, load_config, load_model, max_positions, resolve_precision
 from backtranslation.packing import collate, pack
 from backtranslation.progress import log, report
 from backtranslation.prompts import EncodedPair, end_token_ids
 from backtranslation.settings import BaseModelSettings, Training
+from backtranslation.sharding import (
+    allow_sharding_on_processor,
+    ask_first_process,
+    choose_checkpointing,
+    choose_sharding,
+    end_processes,
+    gather_weights,
+    gpu_bytes,
+    sharding_arguments,
+    start_processes,
+    state_bytes,
+)
 
 TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
 TABLE_ROWS = 200
@@ -91,21 +104,23 @@ def train_model(
     seconds since the start; tokens per second since the row before. A killed training goes on from its last whole
     checkpoint in `work`, a folder that no other training uses. Under torchrun every process calls this with the same
     arguments. Raises TrainingError when there are no pairs, `max_length` is more than the model can hold, or the loss
-    is not finite.
+    is not finite; StoppedError after SIGTERM, as soon as a checkpoint is whole.
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
-    torch.manual_seed(random_seed)
-    model = load_trainable(base, training)
-    packed = pack_pairs(pairs, training.max_length, model)
+    processes = start_processes()
+    checkpoint = latest_checkpoint(work)
+    loaded = load_for_training(base, training, checkpoint, processes, random_seed)
+    apart = ask_first_process(lambda: keeps_examples_apart(loaded.model, pairs))
+    packed = pack_pairs(pairs, training.max_length, apart)
     plan = make_plan(training, len(pairs), len(packed))
-    layout = spread_rows(plan.rows_per_step, training.rows_per_device, int(os.environ.get("WORLD_SIZE", "1")))
+    layout = spread_rows(plan.rows_per_step, training.rows_per_device, processes.num_processes)
     rows = order_rows(packed, plan, random_seed)
-    checkpoints = Checkpoints(work / "checkpoints", seconds=training.save_minutes * 60)
+    checkpoints = Checkpoints(work, seconds=training.save_minutes * 60)
     trainer = _RowTrainer(
         rates=learning_rates(training, plan.steps),
-        model=model,
-        args=_trainer_arguments(training, plan, layout, checkpoints.folder, random_seed),
+        model=loaded.model,
+        args=_trainer_arguments(training, plan, layout, loaded.sharded, checkpoints.folder, random_seed),
         train_dataset=fill_steps(rows, plan, layout),
         data_collator=collate,
         compute_loss_func=mean_loss,
@@ -114,31 +129,67 @@ def train_model(
     trainer.remove_callback(PrinterCallback)
     log.info(
         f"{len(pairs):,} pairs in {len(packed):,} rows, {plan.steps:,} steps of {plan.rows_per_step} rows,"
-        f" {model.num_parameters(only_trainable=True):,} trained parameters"
+        f" {loaded.empty.num_parameters(only_trainable=True):,} trained parameters"
+        f"{f', sharded over {processes.num_processes} processes' if loaded.sharded else ''}"
     )
-    trainer.train(resume_from_checkpoint=checkpoints.latest())
-    if trainer.is_world_process_zero():
-        save_model(model, base, tokenizer, output, resolve_precision(training.precision))
-        write_table(table, trainer.state)
-    if layout.processes > 1:
-        trainer.accelerator.wait_for_everyone()
-        # gloo's thread needs the interpreter lock to drop the barrier; freed before that, both would wait for ever.
-        time.sleep(1)
-        trainer.accelerator.end_training()
+    if checkpoint is not None:
+        log.info(f"going on from step {step_of(checkpoint):,}")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finished = trainer.state.global_step == plan.steps
+    if finished:
+        trained = gather_weights(trainer, loaded.empty) if loaded.sharded else loaded.model
+        if processes.is_main_process:
+            save_model(trained, base, tokenizer, output, resolve_precision(training.precision))
+            write_table(table, trainer.state)
+    end_processes(processes)
+    if not finished:
+        raise StoppedError
 
 
-def pack_pairs(pairs: Sequence[EncodedPair], max_length: int, model: PreTrainedModel | PeftModel) -> list[PackedRow]:
-    """Pairs laid end to end in rows of `max_length` tokens; one to a row where the model would mix them up."""
-    shortest = sorted(pairs, key=lambda pair: len(pair.ids))[:2]
-    if not keeps_examples_apart(model, shortest[0], shortest[-1]):
+@dataclass(frozen=True)
+class LoadedModel:
+    """What is trained; `empty` is the same model on the processor, without weights of its own."""
+
+    model: PreTrainedModel | PeftModel
+    empty: PreTrainedModel | PeftModel
+    sharded: bool
+
+
+def load_for_training(
+    base: BaseModelSettings,
+    training: Training,
+    checkpoint: Path | None,
+    processes: PartialState,
+    random_seed: int,
+) -> LoadedModel:
+    """Load the base model in the way that suits its size, the memory of a GPU, and the checkpoint to go on from.
+
+    The first weights of adapters are drawn from the random seed.
+    """
+    empty = load_trainable(base, training, build_empty_model)
+    state, memory = state_bytes(empty), gpu_bytes()
+    sharded = choose_sharding(training, state, memory, checkpoint)
+    torch.manual_seed(random_seed)
+    # Of a sharded model, the others get their part from the first.
+    model = empty if sharded and not processes.is_main_process else load_trainable(base, training, load_model)
+    if choose_checkpointing(training, state / (processes.num_processes if sharded else 1), memory):
+        checkpoint_activations(model)
+    return LoadedModel(model, empty, sharded)
+
+
+def pack_pairs(pairs: Sequence[EncodedPair], max_length: int, apart: bool) -> list[PackedRow]:
+    """Pairs laid end to end in rows of `max_length` tokens; one to a row where the model would not keep them apart."""
+    if not apart:
         log.warning("this architecture does not see the borders of packed examples: one pair a row, which is slower")
         return [[pair] for pair in pairs]
     return [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], max_length)]
 
 
 @torch.inference_mode()
-def keeps_examples_apart(model: PreTrainedModel | PeftModel, first: EncodedPair, second: EncodedPair) -> bool:
-    """Whether a pair packed behind another gives the logits that it gives alone, but for rounding."""
+def keeps_examples_apart(model: PreTrainedModel | PeftModel, pairs: Sequence[EncodedPair]) -> bool:
+    """Whether a pair packed behind another, the two shortest, gives the logits that it has alone, but for rounding."""
+    shortest = sorted(pairs, key=lambda pair: len(pair.ids))[:2]
+    first, second = shortest[0], shortest[-1]
     was_training = model.training
     model.eval()
     alone, behind = (
@@ -199,16 +250,19 @@ def learning_rates(training: Training, steps: int) -> list[float]:
     return up + np.linspace(top, last, steps - warmup).tolist()
 
 
-def load_trainable(base: BaseModelSettings, training: Training) -> PreTrainedModel | PeftModel:
-    """The base model as it is trained: whole, in float32 unless the settings say otherwise, or with adapters."""
+def load_trainable(
+    base: BaseModelSettings, training: Training, load: Callable[..., PreTrainedModel]
+) -> PreTrainedModel | PeftModel:
+    """The base model as it is trained: whole, in float32 unless the settings say otherwise, or with adapters.
+
+    `load` is `load_model` or `build_empty_model`.
+    """
     whole = training.method == "full"
     dtype = torch.float32 if whole and base.dtype == "auto" else resolve_precision(base.dtype)
-    model = load_model(base.path, base, dtype, training.dropout)
+    model = load(base.path, base, dtype, training.dropout)
     positions = max_positions(model.config)
     if positions is not None and training.max_length > positions:
         raise TrainingError(f"max_length ({training.max_length} tokens) is more than the {positions} of {base.path}")
-    if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
     if whole:
         return model
     lora = training.lora
@@ -216,7 +270,17 @@ def load_trainable(base: BaseModelSettings, training: Training) -> PreTrainedMod
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.target_modules,
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    return cast(PeftModel, get_peft_model(model, adapters))
+    with warnings.catch_warnings():
+        # peft asks for `is_gradient_checkpointing`, an older name.
+        warnings.simplefilter("ignore", FutureWarning)
+        return cast(PeftModel, get_peft_model(model, adapters))
+
+
+def checkpoint_activations(model: PreTrainedModel | PeftModel) -> None:
+    """Keep the input of every block alone, and compute the block again in the backward pass."""
+    # transformers 5.17 knows the one name, and 5.23 warns of it.
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
 
 
 def mean_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
@@ -327,7 +391,7 @@ def _tokens_until_step(rows: Sequence[PackedRow], plan: Plan) -> list[int]:
 
 
 def _trainer_arguments(
-    training: Training, plan: Plan, layout: Layout, folder: Path, random_seed: int
+    training: Training, plan: Plan, layout: Layout, sharded: bool, folder: Path, random_seed: int
 ) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -339,7 +403,7 @@ def _trainer_arguments(
         max_grad_norm=training.max_gradient_norm,
         bf16=resolve_precision(training.precision) == torch.bfloat16,
         seed=random_seed,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device().type == "cpu",
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         logging_strategy="no",
@@ -347,7 +411,10 @@ def _trainer_arguments(
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        **(sharding_arguments() if sharded else {}),
     )
     # Left alone, the Trainer spreads one process over all visible GPUs (DataParallel).
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if sharded:
+        allow_sharding_on_processor()
     return arguments

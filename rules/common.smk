@@ -47,6 +47,10 @@ PYTHON = sys.executable
 SCRIPTS = Path(workflow.basedir) / "scripts"
 STORE = f"{settings.results}/store"
 
+# Snakemake's own prefix, and: a cluster sends SIGTERM to all processes of a job at once, but the shell and `tee` must
+# outlive a training that then saves a checkpoint.
+shell.prefix("set -euo pipefail; trap '' TERM; ")
+
 
 pathvars:
     results=settings.results,

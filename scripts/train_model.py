@@ -7,13 +7,17 @@ Writes a model folder (Hugging Face format, safetensors, tokenizer with its chat
 import argparse
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import psutil
 
 from backtranslation.files import DataError, UserError, read_rows
 from backtranslation.progress import log, report_to, run_script, start_job
@@ -39,6 +43,11 @@ from backtranslation.stage import (
 
 if TYPE_CHECKING:
     from backtranslation.prompts import EncodedPair
+
+# SIGTERM is for the workers: left to itself, torchrun kills them half a minute later, whether they are ready or not.
+TORCHRUN = (
+    "import signal, torch.distributed.run as torchrun\nsignal.signal(signal.SIGTERM, lambda *_: None)\ntorchrun.main()"
+)
 
 
 class Spec(Slice):
@@ -69,13 +78,20 @@ def train(args: argparse.Namespace) -> None:
     """Train in this process, or in several that it starts."""
     spec = Spec.model_validate_json(args.spec)
     training = spec.training.completed(args.execution)
-    if training.processes > 1 and "WORLD_SIZE" not in os.environ:
-        launch(training.processes, args)
-        return
+    if 0 < args.gpus < training.processes:
+        raise SettingsError(
+            f"config: training.{spec.task}.processes: {training.processes} processes, and --gpus {args.gpus} for them"
+        )
 
+    from backtranslation.checkpoints import latest_checkpoint
     from backtranslation.models import load_tokenizer
     from backtranslation.prompts import PromptSet, encode_backward, encode_forward
+    from backtranslation.sharding import needs_torchrun
     from backtranslation.training import train_model
+
+    if "WORLD_SIZE" not in os.environ and needs_torchrun(training, latest_checkpoint(args.work)):
+        launch(training.processes, args)
+        return
 
     prompts = PromptSet(Prompts(**{spec.task: args.prompt}, chat_template=args.chat_template, **spec.tags.model_dump()))
     base = base_model(args.base, spec)
@@ -116,16 +132,31 @@ def encode_augmented(paths: list[str], encode: Callable[..., "EncodedPair"]) -> 
 
 def launch(processes: int, args: argparse.Namespace) -> None:
     """Run this script in several processes that train together. They die with this one, which holds the lock."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    torchrun = [sys.executable, "-c", TORCHRUN, "--standalone", f"--nproc-per-node={processes}"]
+    torchrun += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
     threads = max(1, args.threads // processes)
     command = [*torchrun, "--", __file__, *command_line(argparse.Namespace(**vars(args) | {"threads": threads}))]
-    done = subprocess.run(command, preexec_fn=die_with_parent)
-    if done.returncode:
-        raise UserError(f"a training in {processes} processes failed (exit code {done.returncode})")
+    launcher = subprocess.Popen(command, preexec_fn=die_with_parent)
+    signal.signal(signal.SIGTERM, lambda *_: pass_on_sigterm(launcher.pid))
+    returncode = launcher.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if returncode:
+        raise UserError(f"a training in {processes} processes failed (exit code {returncode})")
+    if not Path(args.model).exists():
+        from backtranslation.checkpoints import StoppedError
+
+        raise StoppedError
+
+
+def pass_on_sigterm(launcher: int) -> None:
+    """Send SIGTERM to the workers, which torchrun keeps in sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        for worker in psutil.Process(launcher).children(recursive=True):
+            worker.terminate()
 
 
 def work_for_parent() -> None:
-    """Train as one of several processes: the one that started them keeps the result."""
+    """Train as one of several processes: the one that started them keeps the result, and tells of its end."""
     die_with_parent()
     args = build_parser().parse_args()
     start_job("train_model", args.model, args.threads)
@@ -133,7 +164,9 @@ def work_for_parent() -> None:
         report_to(args.work)
     else:
         log.setLevel(logging.WARNING)
-    with full_disk_noticed(args.work):
+    from backtranslation.checkpoints import StoppedError
+
+    with full_disk_noticed(args.work), suppress(StoppedError):
         train(args)
 
 

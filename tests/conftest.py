@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_run import copy_run, make_run
 from tiny_models import ROOT, build_model_folder, build_tokenizer
+from trainings import command_builder
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.prompts import PromptSet
@@ -50,6 +51,12 @@ def prompt_settings() -> Prompts:
     """The prompt files of the project, wherever the tests are run from."""
     files = {key: str(ROOT / value) for key, value in Prompts().model_dump().items() if value.endswith(".jinja")}
     return Prompts(**files)
+
+
+@pytest.fixture
+def command(base: BaseModelSettings, prompt_settings: Prompts, tmp_path: Path) -> Callable[..., list[str]]:
+    """The command line of scripts/train_model.py, as `command_builder` makes it."""
+    return command_builder(base, prompt_settings, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,25 @@
-"""Fine-tuning: the plan, the learning rates, the loss, resuming after a kill, several processes, adapters."""
+"""Fine-tuning: the plan, the learning rates, the loss, adapters, faults."""
 
-import signal
 import subprocess
-import sys
-import time
 from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
-from tiny_models import ROOT, make_pairs
+from tiny_models import make_pairs
+from trainings import FAST, FIVE_ROWS, assert_same_training, changed, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from backtranslation.checkpoints import latest_checkpoint
 from backtranslation.files import write_rows
 from backtranslation.models import load_model, load_tokenizer
 from backtranslation.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
-from backtranslation.settings import BaseModelSettings, Lora, Prompts, ScheduleRow, Tags, Training, spec
+from backtranslation.settings import BaseModelSettings, Lora, ScheduleRow, Training
 from backtranslation.training import (
     TABLE_COLUMNS,
-    Checkpoints,
     Layout,
     Plan,
     TrainingError,
@@ -41,9 +37,6 @@ PAPER = [
     ScheduleRow(examples=examples, batch_size=batch_size, steps=steps)
     for examples, batch_size, steps in [(100, 8, 30), (800, 8, 300), (3200, 32, 500), (51200, 32, 1600)]
 ]
-FAST = Training(
-    learning_rate=2e-3, final_learning_rate=5e-4, max_length=256, batch_size=8, epochs=4, rows_per_device=4, dropout=0.1
-)
 
 
 @pytest.fixture
@@ -65,35 +58,6 @@ def train(
         return tmp_path / name
 
     return run
-
-
-@pytest.fixture
-def command(base: BaseModelSettings, prompt_settings: Prompts, tmp_path: Path) -> Callable[..., list[str]]:
-    """The command line of scripts/train_model.py on 32 pairs, with a results folder `name` of its own."""
-    write_rows(tmp_path / "seed.jsonl.zst", make_pairs(32))
-
-    def build(name: str, training: Training, *more: str, task: str = "forward", threads: int = 1) -> list[str]:
-        tags = prompt_settings.only(*Tags.model_fields)
-        settings = spec(loading=base.loading(), hub_name=None, training=training, tags=tags, task=task, random_seed=1)
-        files = {
-            "--base": base.path, "--seed": tmp_path / "seed.jsonl.zst", "--prompt": getattr(prompt_settings, task),
-            "--chat-template": prompt_settings.chat_template, "--store": tmp_path / name / "store",
-            "--model": tmp_path / name / "model", "--log": tmp_path / name / "model.tsv",
-        }  # fmt: skip
-        return [
-            sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",
-            "--execution", training.execution(), *(f"{option}={path}" for option, path in files.items()), *more,
-        ]  # fmt: skip
-
-    return build
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def changed(training: Training, **values: Any) -> Training:
-    return Training.model_validate({**training.model_dump(), **values})
 
 
 @pytest.mark.parametrize("row", PAPER)
@@ -214,8 +178,8 @@ def test_pairs_are_packed_only_where_the_model_sees_their_borders(
     tokenizer = load_tokenizer(base.path, base, prompts)
     pairs = [encode_forward(tokenizer, prompts, row, "seed", 256) for row in make_pairs(8)]
     model = load_model(base.path, base, torch.float32)
-    assert keeps_examples_apart(model, pairs[0], pairs[1]) == apart
-    rows = pack_pairs(pairs, 256, model)
+    assert keeps_examples_apart(model, pairs) == apart
+    rows = pack_pairs(pairs, 256, apart)
     assert (len(rows) < len(pairs)) == apart
     assert sorted(pair.id for row in rows for pair in row) == sorted(pair.id for pair in pairs)
 
@@ -239,6 +203,16 @@ def test_adapters_are_merged(train: Callable[..., Path], base: BaseModelSettings
     assert table.loss.iloc[-1] < table.loss.iloc[0]
 
 
+def test_activations_computed_twice_change_nothing_and_warn_of_nothing(
+    train: Callable[..., Path], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Dropout draws the same the second time."""
+    training = changed(FAST, dropout=0.3, epochs=2)
+    kept = train(changed(training, gradient_checkpointing=False), "kept")
+    assert_same_training(kept, train(changed(training, gradient_checkpointing=True), "twice"))
+    assert not [warning for warning in recwarn if warning.category is FutureWarning]
+
+
 def test_bfloat16_training_writes_bfloat16_weights(train: Callable[..., Path]) -> None:
     folder = train(changed(FAST, precision="bfloat16", epochs=1))
     assert {tensor.dtype for tensor in weights(folder).values()} == {torch.bfloat16}
@@ -249,53 +223,15 @@ def test_the_same_training_twice_gives_the_same_weights(train: Callable[..., Pat
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(
-    command: Callable[..., list[str]], tmp_path: Path
-) -> None:
-    """A real process, killed with SIGKILL, its next checkpoint half written; the end is that of a quiet run."""
-    training = changed(FAST, epochs=30, save_minutes=1 / 120)
-    process = subprocess.Popen(command("killed", training), stderr=subprocess.PIPE, text=True)
-    results = tmp_path / "killed"
-    deadline = time.monotonic() + 120
-    while not (found := list(results.glob("store/work/train_model/*/checkpoints/whole-*"))):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and not (results / "model").exists()
-    checkpoints = found[0].parent
-    step = max(int(whole.name.rpartition("-")[2]) for whole in checkpoints.glob("whole-*"))
-    half = checkpoints / "checkpoint-100000"
-    half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
-
-    again = subprocess.run(command("killed", training), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert f"going on from step {step:,}" in again.stderr
-    quiet = subprocess.run(command("quiet", training), capture_output=True, text=True)
-    assert quiet.returncode == 0, quiet.stderr
-    assert not checkpoints.exists()
-    one, other = weights(results / "model"), weights(tmp_path / "quiet" / "model")
-    for key in one:
-        torch.testing.assert_close(one[key], other[key], rtol=1e-4, atol=1e-5)
-    tables = [pd.read_csv(tmp_path / name / "model.tsv", sep="\t") for name in ("killed", "quiet")]
-    assert tables[0].step.is_unique and tables[0].seconds.is_monotonic_increasing
-    assert tables[0].tokens.iloc[-1] == tables[1].tokens.iloc[-1]
-    assert tables[0].loss.iloc[-1] == pytest.approx(tables[1].loss.iloc[-1], rel=1e-3)
-
-
 def test_only_whole_checkpoints_are_used_and_the_last_of_them(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "absent", 60).latest() is None
+    assert latest_checkpoint(tmp_path) is None
     for name in ("whole-9", "whole-10", "checkpoint-50"):
-        (tmp_path / name).mkdir()
-    assert Checkpoints(tmp_path, 60).latest() == str(tmp_path / "whole-10")
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints/whole-10"
 
 
-FIVE_ROWS = changed(FAST, dropout=None, batch_size=14)  # a step has 5 rows, which no layout but one at a time divides
-
-
-def test_a_step_has_five_rows(base: BaseModelSettings, encoded: list[EncodedPair]) -> None:
-    rows = pack_pairs(encoded, FIVE_ROWS.max_length, load_model(base.path, base, torch.float32))
+def test_a_step_has_five_rows(encoded: list[EncodedPair]) -> None:
+    rows = pack_pairs(encoded, FIVE_ROWS.max_length, apart=True)
     assert make_plan(FIVE_ROWS, len(encoded), len(rows)).rows_per_step == 5
 
 
@@ -305,33 +241,6 @@ def test_the_layout_changes_a_training_by_rounding_alone(method: str, train: Cal
     at_once = train(changed(training, rows_per_device=16), "at-once")
     for rows in (3, 1):
         assert_same_training(at_once, train(changed(training, rows_per_device=rows), f"by-{rows}"))
-
-
-def assert_same_training(one: Path, other: Path) -> None:
-    """The same steps, losses and weights but for rounding.
-
-    float32 has 1e-7, and sums in another order differ by a few times that: losses by 3e-7. AdamW divides a gradient by
-    its size, so that one near zero moves its weight by more (5e-6 measured; a step moves weights by up to 2e-3). Where
-    every batch is averaged by itself, losses differ by 1e-2 and weights by 1e-2.
-    """
-    tables = [pd.read_csv(folder.with_suffix(".tsv"), sep="\t") for folder in (one, other)]
-    assert tables[0].step.is_unique and tables[0].step.tolist() == tables[1].step.tolist()
-    assert tables[0].tokens.tolist() == tables[1].tokens.tolist()
-    assert tables[0].loss.tolist() == pytest.approx(tables[1].loss.tolist(), rel=1e-5)
-    expected, found = weights(one), weights(other)
-    assert expected.keys() == found.keys()
-    for key in expected:
-        torch.testing.assert_close(expected[key], found[key], rtol=0, atol=1e-4)
-
-
-def test_two_processes_train_as_one(command: Callable[..., list[str]], tmp_path: Path) -> None:
-    """The same rows in the same steps, spread over two gloo processes, give the same model."""
-    for name, processes in (("one", 1), ("two", 2)):
-        training = changed(FIVE_ROWS, rows_per_device=1, processes=processes)
-        done = subprocess.run(command(name, training, threads=2), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert_same_training(tmp_path / "one" / "model", tmp_path / "two" / "model")
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "two" / "model").dtype == torch.float32
 
 
 def test_the_script_passes_over_rejected_candidates(command: Callable[..., list[str]], tmp_path: Path) -> None:
