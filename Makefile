@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: run test test-all test-slurm base schema
 
 run: .venv/installed
-	$(BIN)/snakemake --cores all
+	$(BIN)/snakemake
 
 test: .venv/installed-for-tests
 	$(BIN)/python -m pytest -m "not long and not slurm"
