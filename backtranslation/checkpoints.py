@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backtranslation.files import UserError
@@ -61,8 +62,7 @@ class Checkpoints(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Every process has written its part: give the checkpoint its name, drop all others."""
         self.saved = time.monotonic()
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
+        PartialState().wait_for_everyone()
         if not state.is_world_process_zero:
             return
         whole = self.folder / f"whole-{state.global_step}"

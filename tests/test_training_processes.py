@@ -103,23 +103,24 @@ def test_two_trainings_in_two_processes_at_once(command: Command, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("before", "sharding", "after"),
+    ("method", "before", "sharding", "after"),
     [
-        (1, "auto", 1),
-        pytest.param(1, "auto", 2, marks=pytest.mark.long),
-        pytest.param(2, "auto", 1, marks=pytest.mark.long),
-        pytest.param(1, "always", 2, marks=pytest.mark.long),
-        pytest.param(2, "always", 1, marks=pytest.mark.long),
+        ("full", 1, "auto", 1),
+        pytest.param("full", 1, "auto", 2, marks=pytest.mark.long),
+        pytest.param("lora", 2, "auto", 1, marks=pytest.mark.long),
+        pytest.param("lora", 1, "always", 2, marks=pytest.mark.long),
+        pytest.param("full", 2, "always", 1, marks=pytest.mark.long),
     ],
 )
 def test_a_killed_training_goes_on_with_any_number_of_processes(
-    before: int, sharding: str, after: int, command: Command, tmp_path: Path
+    method: str, before: int, sharding: str, after: int, command: Command, tmp_path: Path
 ) -> None:
     """Killed with SIGKILL, a further checkpoint half written; the end is that of a quiet run.
 
     A checkpoint says itself whether it is sharded.
     """
-    training = changed(LONGER, save_minutes=0.001)
+    quiet = changed(LONGER, method=method, lora=Lora(dropout=0).model_dump())
+    training = changed(quiet, save_minutes=0.001)
     first = changed(training, processes=before, sharding=sharding)
     script = subprocess.Popen(command("killed", first), stderr=subprocess.DEVNULL)
     pattern = "killed/store/work/train_model/*/checkpoints/whole-*"
@@ -136,7 +137,7 @@ def test_a_killed_training_goes_on_with_any_number_of_processes(
     log = finish(command("killed", changed(training, processes=after)))
     assert f"going on from step {whole:,}" in log and ("sharded over" in log) == (sharding == "always")
     assert not half.parent.exists()
-    finish(command("quiet", LONGER))
+    finish(command("quiet", quiet))
     assert_same_training(tmp_path / "quiet/model", tmp_path / "killed/model")
 
 
