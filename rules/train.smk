@@ -59,11 +59,9 @@ rule train_model:
             settings.base_model.path, training_prompt(wildcards), settings.prompts.chat_template
         ),
         code=code("train_model"),
-    # A cluster sends SIGTERM to every process of a job: the shell and tee wait for the script, which saves a checkpoint.
     shell:
-        "trap : TERM;"
-        " {PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
+        "{PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
         " --gpus {resources.gpu}"
         " --execution {params.execution:q} --base {input.base:q} --prompt {input.prompt:q}"
         " --chat-template {input.chat_template:q} --seed {input.seed:q} --augmented {input.augmented:q}"
-        " --model {output.model:q} --log {output.losses:q} 2>&1 | (trap '' TERM; tee {log:q})"
+        " --model {output.model:q} --log {output.losses:q} 2>&1 | tee {log:q}"

@@ -158,9 +158,7 @@ def test_style(command: list[str]) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
-def test_whole_loop_in_a_reduced_size(
-    tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two pretended GPUs, which jobs lease and torch does not find."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "pretended-0,pretended-1")
     (tmp_path / "reduced.yaml").write_text(yaml.safe_dump(REDUCED))
