@@ -138,7 +138,7 @@ def test_a_lost_snakemake(cluster: Cluster, tmp_path: Path) -> None:
     wait_for(lambda: has_begun(run, "first"), "job at work", 120)
     running.kill()
     running.wait()
-    assert "could be locked" in finish(run, start(run, cluster), fails=True)
+    assert "Directory cannot be locked" in finish(run, start(run, cluster), fails=True)
     finish(run, start(run, cluster, "--unlock"))
     finish(run, start(run, cluster))
     check_parts(run, {"first": 1})
@@ -156,8 +156,8 @@ def make_real(folder: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def test_a_training_goes_on_after_its_time_limit(cluster: Cluster, tmp_path: Path) -> None:
-    """SLURM's signal ahead of the limit makes it save, and the next job goes on from there: no step is lost."""
-    run = make_real(tmp_path / "run", {"training": {"forward": {"epochs": 250}}})
+    """SLURM's signal ahead of the limit makes two workers save; the next job goes on from there."""
+    run = make_real(tmp_path / "run", {"training": {"forward": {"epochs": 250, "processes": 2}}})
     running = start(run, cluster, "results/models/M0")
     wait_for(lambda: bool(re.search(r"step \d+ of", read_log(run))), "training", 240)
     [job] = jobs_of(cluster, run, "M0")
