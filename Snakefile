@@ -36,9 +36,13 @@ rule all:
         "<results>/settings.json",
 
 
+onstart:
+    check_jobs(workflow)
+    if not workflow.local_exec:
+        pin_settings(workflow, settings, Path(STORE))
+
+
 if workflow.is_main_process:
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
         settle_times(Path(STORE))
-        if not computes_here(workflow):
-            pin_settings(workflow, settings, Path(STORE))

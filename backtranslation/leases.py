@@ -45,16 +45,19 @@ def lease_gpus(count: int) -> list[str]:
     if len(gpus) < count:
         raise LeaseError(
             f"{count} GPUs are asked for (generation.gpus, training.<task>.processes), and {len(gpus)} can be seen"
-            f" ({VISIBLE}={os.environ.get(VISIBLE, '')})"
+            f" ({VISIBLE} is {os.environ.get(VISIBLE, 'not set')})"
         )
-    locks = _wait_for_turn(gpus, count) if count else {}
+    locks: dict[str, int] = {}
+    if count:
+        _keep_folder()
+        locks = _wait_for_turn(gpus, count)
     os.environ[VISIBLE] = ",".join(locks)
     return list(locks)
 
 
 def _wait_for_turn(gpus: list[str], count: int) -> dict[str, int]:
     """The open locks of so many GPUs; they stay open until the process ends."""
-    turn = _open_lock(f"turn-{short_digest(gpus)}")
+    turn = _open_lock(f"turn-{short_digest([_lock_name(gpu) for gpu in gpus])}")
     try:
         if _try_lock(turn) and (locks := _lock_free(gpus, count)):
             return locks
@@ -90,17 +93,24 @@ def _lock_name(gpu: str) -> str:
     return f"gpu-{quote(gpu, safe='')}" + (f"-of-slurm-job-{job}" if job else "")
 
 
-def _open_lock(name: str) -> int:
-    """Open a lock file that every user of the machine can lock: reading is enough for that."""
+def _keep_folder() -> None:
+    """Make the folder of the locks; while a process holds a shared lock of it, systemd removes nothing old from it."""
     if not LEASES.is_dir():
         LEASES.mkdir(exist_ok=True)
         LEASES.chmod(0o1777)
+    fcntl.flock(os.open(LEASES, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
+
+
+def _open_lock(name: str) -> int:
+    """Open a lock file that every user of the machine can lock: reading is enough for that."""
     path = LEASES / name
     try:
         # Not created where it exists: the kernel may forbid that for another user's file in such a folder.
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW)
+        os.fchmod(lock, 0o644)
+        return lock
 
 
 def _try_lock(lock: int) -> bool:
@@ -117,8 +127,12 @@ def _list_gpus() -> list[str]:
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []  # no driver
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return []
+    except pynvml.NVMLError as error:
+        raise LeaseError(
+            f"NVIDIA's driver does not tell its GPUs ({error}): mend it, or name them in {VISIBLE} (empty for none)"
+        ) from error
     gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     instances = [_list_instances(gpu) for gpu in gpus]
     if not any(instances):

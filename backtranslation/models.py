@@ -35,11 +35,18 @@ class ModelError(UserError):
 
 
 def device() -> torch.device:
-    """The GPU if there is one, else the processor; a GPU that was given and cannot be used is worth a warning."""
+    """The GPU if this process has one, else the processor.
+
+    A torch without CUDA, as on the tests' machines, works on the processor and warns. Raises ModelError if a torch with
+    CUDA cannot use the GPU that it was given.
+    """
     if torch.cuda.is_available():
         return torch.device("cuda")
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        log.warning(f"torch cannot use the GPU {given}, so the processor does the work; `nvidia-smi` may say why")
+        fault = f"torch {torch.__version__} cannot use the GPU {given}"
+        if torch.version.cuda is not None:
+            raise ModelError(f"{fault}; `nvidia-smi` may say why")
+        log.warning(f"{fault}, since it is built without CUDA: the processor does the work")
     return torch.device("cpu")
 
 
@@ -98,7 +105,10 @@ def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
     """
     dtype = resolve_precision(loading.dtype)
     if torch.cuda.device_count() > 1:
-        return load_model(path, loading, dtype, device_map="auto")
+        model = load_model(path, loading, dtype, device_map="auto")
+        if any(weight.device.type != "cuda" for weight in model.parameters()):
+            raise ModelError(f"{path}: too large for {torch.cuda.device_count()} GPUs; raise generation.gpus")
+        return model
     model = load_model(path, loading, dtype)
     model.to(device=device())  # type: ignore[call-arg]
     return model

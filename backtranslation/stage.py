@@ -116,9 +116,11 @@ def command_line(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when the one that started it ends, however it ends (Linux, prctl(2))."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:  # it had ended before
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _arguments(args: argparse.Namespace, kind: type) -> dict[str, list[str]]:

@@ -64,7 +64,8 @@ def _build_graph(configfiles: list[Path], target: str | None) -> Any:
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
         logger.setLevel(logging.WARNING)
         workflow_api = api.workflow(
-            resource_settings=ResourceSettings(cores=1),
+            # As for a cluster, whose jobs one may plan from a machine with fewer GPUs.
+            resource_settings=ResourceSettings(cores=1, nodes=1),
             config_settings=ConfigSettings(configfiles=configfiles),
             snakefile=SNAKEFILE,
         )
@@ -123,13 +124,15 @@ def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
 def pin_settings(workflow: Any, settings: Settings, store: Path) -> None:
     """Let jobs on a cluster have the settings with which their run began, whatever is edited while they wait.
 
-    Each of them parses the workflow anew, hours later. They get the name of a file with all settings.
+    Each of them parses the workflow anew, hours later. They get the name of a file with all settings in place of the
+    files of the configuration.
     """
     values = settings.model_dump(mode="json")
     path = store / "settings" / f"{short_digest(values)}.json"
     if not path.exists():
         write_json(path, values)
     given = workflow.config_settings.config_args or []
+    workflow.config_settings.configfiles = []
     workflow.config_settings.config_args = [*given, f"{PINNED}={path}"]
 
 
@@ -140,8 +143,14 @@ def read_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def computes_here(workflow: Any) -> bool:
     """Whether jobs are started on this machine, and not handed to a cluster, nor by one to this machine."""
-    # The executor is not known yet while rules are read; only for one that hands jobs on, Snakemake keeps `--jobs`.
+    # The executor is not known yet while rules are read. `--jobs` is for those of clusters; see `check_jobs`.
     return workflow.resource_settings.nodes is None and not workflow.remote_exec
+
+
+def check_jobs(workflow: Any) -> None:
+    """Raise UserError if `--jobs` is given on one machine, where Snakemake would then count no cores."""
+    if workflow.local_exec and workflow.resource_settings.nodes is not None:
+        raise UserError("--jobs (-j) is for the jobs of a cluster; on this machine, say --cores N")
 
 
 def limit_gpus(workflow: Any, gpus: int) -> int:

@@ -21,6 +21,7 @@ from backtranslation.settings import (
 )
 from backtranslation.source_digests import source_digests
 from backtranslation.workflow_jobs import (
+    check_jobs,
     computes_here,
     limit_gpus,
     pin_settings,

@@ -44,10 +44,16 @@ from backtranslation.stage import (
 if TYPE_CHECKING:
     from backtranslation.prompts import EncodedPair
 
+LAUNCHER = "BACKTRANSLATION_LAUNCHER"  # environment of a worker: the process that started it
 # SIGTERM is for the workers: left to itself, torchrun kills them half a minute later, whether they are ready or not.
-TORCHRUN = (
-    "import signal, torch.distributed.run as torchrun\nsignal.signal(signal.SIGTERM, lambda *_: None)\ntorchrun.main()"
-)
+TORCHRUN = f"""
+import os, signal, torch.distributed.run
+os.environ["{LAUNCHER}"] = str(os.getpid())
+signal.signal(signal.SIGTERM, lambda *_: None)
+torch.distributed.run.main()
+"""
+# What the Trainer would take for several processes; some platforms set it for every program.
+DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Spec(Slice):
@@ -89,9 +95,12 @@ def train(args: argparse.Namespace) -> None:
     from backtranslation.sharding import needs_torchrun
     from backtranslation.training import train_model
 
-    if "WORLD_SIZE" not in os.environ and needs_torchrun(training, latest_checkpoint(args.work)):
-        launch(training.processes, args)
-        return
+    if LAUNCHER not in os.environ:
+        for name in DISTRIBUTED:
+            os.environ.pop(name, None)
+        if needs_torchrun(training, latest_checkpoint(args.work)):
+            launch(training.processes, args)
+            return
 
     prompts = PromptSet(Prompts(**{spec.task: args.prompt}, chat_template=args.chat_template, **spec.tags.model_dump()))
     base = base_model(args.base, spec)
@@ -136,7 +145,7 @@ def launch(processes: int, args: argparse.Namespace) -> None:
     torchrun += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
     threads = max(1, args.threads // processes)
     command = [*torchrun, "--", __file__, *command_line(argparse.Namespace(**vars(args) | {"threads": threads}))]
-    launcher = subprocess.Popen(command, preexec_fn=die_with_parent)
+    launcher = subprocess.Popen(command, preexec_fn=partial(die_with_parent, os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: pass_on_sigterm(launcher.pid))
     returncode = launcher.wait()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -149,15 +158,18 @@ def launch(processes: int, args: argparse.Namespace) -> None:
 
 
 def pass_on_sigterm(launcher: int) -> None:
-    """Send SIGTERM to the workers, which torchrun keeps in sessions of their own."""
+    """Send SIGTERM to the workers, which torchrun keeps in sessions of their own; end torchrun if it has none yet."""
     with suppress(psutil.NoSuchProcess):
-        for worker in psutil.Process(launcher).children(recursive=True):
+        process = psutil.Process(launcher)
+        for worker in process.children(recursive=True):
             worker.terminate()
+        if not process.children():
+            process.kill()
 
 
 def work_for_parent() -> None:
     """Train as one of several processes: the one that started them keeps the result, and tells of its end."""
-    die_with_parent()
+    die_with_parent(int(os.environ[LAUNCHER]))
     args = build_parser().parse_args()
     start_job("train_model", args.model, args.threads)
     if os.environ["RANK"] == "0":
@@ -171,7 +183,7 @@ def work_for_parent() -> None:
 
 
 if __name__ == "__main__":
-    if "RANK" in os.environ:
+    if LAUNCHER in os.environ:
         run_script(work_for_parent)
     else:
         run_stage(__file__, build_parser(), train)

@@ -63,14 +63,10 @@ def test_small_batches_give_the_same_text(engine: TransformersEngine, requests: 
     )
 
 
-def test_a_model_laid_over_several_gpus_gives_the_same_text(
-    engine: TransformersEngine,
-    requests: list[Request],
-    base: BaseModelSettings,
-    prompts: PromptSet,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_model_is_laid_over_the_gpus_of_its_job_or_refused(
+    base: BaseModelSettings, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As far as that can be seen without GPUs: accelerate lays out the model, and finds room on the processor."""
+    """As far as that can be seen without GPUs: accelerate finds room on the processor alone."""
     maps = []
     load = AutoModelForCausalLM.from_pretrained
     monkeypatch.setattr(
@@ -79,11 +75,19 @@ def test_a_model_laid_over_several_gpus_gives_the_same_text(
         lambda path, **given: (maps.append(given["device_map"]), load(path, **given))[1],
     )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    spread, _ = load_engine(Generation(), base.path, base, prompts)
+    with pytest.raises(ModelError, match=r"too large for 2 GPUs; raise generation\.gpus"):
+        load_engine(Generation(), base.path, base, prompts)
     assert maps == ["auto"]
-    assert sorted(map(str, spread.generate(requests[:4], SAMPLING))) == sorted(
-        map(str, engine.generate(requests[:4], SAMPLING))
-    )
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error(
+    base: BaseModelSettings, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(ModelError, match=r"cannot use the GPU 0; `nvidia-smi` may say why"):
+        load_engine(Generation(), base.path, base, prompts)
 
 
 def test_the_shared_prefix_is_computed_once_and_changes_nothing(

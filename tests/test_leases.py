@@ -133,9 +133,11 @@ def test_jobs_with_other_gpus_do_not_wait_and_a_killed_one_in_the_queue_blocks_n
 def test_gpus_of_different_slurm_jobs_are_different_though_they_have_one_name(tmp_path: Path) -> None:
     first = start_holder(tmp_path, "first", 1, 30, "0", SLURM_JOB_ID="1")
     wait_for(tmp_path / "first.start")
+    waiting = start_holder(tmp_path, "waiting", 1, 0, "0", SLURM_JOB_ID="1")
     assert start_holder(tmp_path, "second", 1, 0, "0", SLURM_JOB_ID="2").wait(30) == 0
+    assert not (tmp_path / "waiting.start").exists()
     first.kill()
-    first.wait()
+    assert waiting.wait(30) == 0
 
 
 @pytest.mark.parametrize(
@@ -157,9 +159,15 @@ def test_the_list_of_the_user_is_respected(monkeypatch: pytest.MonkeyPatch, give
 def test_a_lease_takes_the_names_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(leases, "LEASES", tmp_path / "leases")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-b8ea/1/0,GPU-8932f937-d72c")
-    assert lease_gpus(2) == ["MIG-GPU-b8ea/1/0", "GPU-8932f937-d72c"]
+    mask = os.umask(0o077)
+    try:
+        assert lease_gpus(2) == ["MIG-GPU-b8ea/1/0", "GPU-8932f937-d72c"]
+    finally:
+        os.umask(mask)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-b8ea/1/0,GPU-8932f937-d72c"
+    # Every user of the machine can lock them.
     assert (tmp_path / "leases").stat().st_mode & 0o7777 == 0o1777
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "leases").iterdir()} == {0o644}
 
 
 def test_without_a_lease_no_gpu_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +177,7 @@ def test_without_a_lease_no_gpu_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_more_gpus_than_can_be_seen_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(LeaseError, match=r"2 GPUs are asked for \(generation.gpus, .*, and 1 can be seen .*=0"):
+    with pytest.raises(LeaseError, match=r"2 GPUs are asked for \(generation.gpus, .*, and 1 can be seen .* is 0"):
         lease_gpus(2)
 
 
@@ -180,12 +188,15 @@ class PretendDriver(SimpleNamespace):
     NVMLError_NotFound = type("NVMLError_NotFound", (NVMLError,), {})
     NVML_DEVICE_MIG_ENABLE = 1
 
-    def __init__(self, *gpus: list[str] | None, driver: bool = True) -> None:
-        super().__init__(gpus=gpus, driver=driver)
+    NVMLError_LibraryNotFound = type("NVMLError_LibraryNotFound", (NVMLError,), {})
+    NVMLError_DriverNotLoaded = type("NVMLError_DriverNotLoaded", (NVMLError,), {})
+
+    def __init__(self, *gpus: list[str] | None, fault: str | None = None) -> None:
+        super().__init__(gpus=gpus, fault=fault)
 
     def nvmlInit(self) -> None:  # noqa: N802
-        if not self.driver:
-            raise self.NVMLError
+        if self.fault:
+            raise getattr(self, self.fault)("Driver/library version mismatch")
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return len(self.gpus)
@@ -214,7 +225,8 @@ class PretendDriver(SimpleNamespace):
 @pytest.mark.parametrize(
     ("driver", "names"),
     [
-        (PretendDriver(driver=False), []),
+        (PretendDriver(fault="NVMLError_LibraryNotFound"), []),
+        (PretendDriver(fault="NVMLError_DriverNotLoaded"), []),
         (PretendDriver(), []),
         (PretendDriver(None, []), ["0", "1"]),
         (PretendDriver([], ["MIG-1", "MIG-2"]), ["GPU-0", "MIG-1", "MIG-2"]),
@@ -224,6 +236,13 @@ def test_gpus_are_found(monkeypatch: pytest.MonkeyPatch, driver: PretendDriver, 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert visible_gpus() == names
+
+
+def test_a_broken_driver_is_not_a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", PretendDriver(fault="NVMLError"))
+    with pytest.raises(LeaseError, match=r"driver does not tell its GPUs \(Driver/library version mismatch\)"):
+        visible_gpus()
 
 
 # The workflow
@@ -302,6 +321,16 @@ def test_asking_for_more_gpus_than_there_are_names_the_setting(
     done = dry_run("--configfile", str(overlay), *arguments, CUDA_VISIBLE_DEVICES=gpus)
     fault = f"config: training.forward.processes: 2 GPUs for one job, but this machine has {granted} to give"
     assert (fault in done.stderr) == (granted is not None) == (done.returncode != 0)
+
+
+def test_jobs_are_counted_on_clusters_alone(tmp_path: Path) -> None:
+    """Given --jobs on one machine, Snakemake would count no cores and no GPUs."""
+    words = ["--config", f"results={tmp_path}", "--jobs", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and "--jobs (-j) is for the jobs of a cluster" in done.stdout + done.stderr
+    assert "rule prepare_seed" not in done.stdout + done.stderr
 
 
 def test_a_machine_without_gpus_is_asked_for_none() -> None:

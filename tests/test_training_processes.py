@@ -61,8 +61,11 @@ def terminate_all(script: subprocess.Popen) -> None:
         process.terminate()
 
 
-def test_two_processes_train_as_one(command: Command, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rows in the same steps, spread over two gloo processes, give the same model."""
+    # Some platforms set these for every program.
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
     for name, processes in (("one", 1), ("two", 2)):
         finish(command(name, changed(FIVE_ROWS, rows_per_device=1, processes=processes), threads=2))
     assert_same_training(tmp_path / "one/model", tmp_path / "two/model")
@@ -190,6 +193,15 @@ def test_sigterm_before_the_first_step_ends_at_once(processes: int, command: Com
     assert script.wait() not in (0, None) and time.monotonic() - started < 20
     assert not psutil.wait_procs(everyone, timeout=5)[1]
     assert not list(tmp_path.glob("stopped/store/work/train_model/*/checkpoints/*"))
+
+
+def test_sigterm_to_the_script_alone_reaches_a_launcher_without_workers(command: Command, tmp_path: Path) -> None:
+    script = subprocess.Popen(command("stopped", changed(LONGER, processes=2)))
+    wait_until(lambda: len(processes_of(script)) == 2 and catches_sigterm(processes_of(script)[0]))
+    everyone = processes_of(script)
+    script.terminate()
+    assert script.wait(20) == 1
+    assert not psutil.wait_procs(everyone[1:], timeout=5)[1]
 
 
 def test_fewer_gpus_than_processes_are_an_error(command: Command) -> None:

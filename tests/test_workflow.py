@@ -179,8 +179,8 @@ def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake, monk
 
     manifests = [json.loads(path.read_text()) for path in results.glob("store/results/*/*/manifest.json")]
     assert {made["stage"] for made in manifests if made["gpu_seconds"] > 0} == ON_GPU
-    assert "torch cannot use the GPU pretended-" in (results / "logs" / "evaluate_model" / "M0.log").read_text()
-    assert "torch cannot use the GPU pretended-" in (results / "logs" / "train_model" / "M0.log").read_text()
+    for stage in ("evaluate_model", "train_model"):
+        assert "cannot use the GPU pretended-" in (results / "logs" / stage / "M0.log").read_text()
 
     again = snakemake(*arguments)
     assert "Nothing to be done" in again.stdout + again.stderr
