@@ -164,8 +164,12 @@ def why_not() -> str | None:
         return "a cluster for tests needs root on Debian"
     if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True).returncode != 0:
         return "a cluster for tests needs the right to make process-id namespaces"
-    if not socket.gethostbyname(socket.gethostname()).startswith("127."):
-        return f"a cluster for tests needs the host name {socket.gethostname()} to mean 127.x, see /etc/hosts"
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        address = "nothing"
+    if not address.startswith("127."):
+        return f"a cluster for tests needs the host name {socket.gethostname()} to mean 127.x, not {address}"
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         return "the extra `slurm` of this project is not installed"
     return None
