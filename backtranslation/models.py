@@ -110,6 +110,7 @@ def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
             raise ModelError(f"{path}: too large for {torch.cuda.device_count()} GPUs; raise generation.gpus")
         return model
     model = load_model(path, loading, dtype)
+    # transformers wraps torch's `to` in a way that hides its arguments from mypy.
     model.to(device=device())  # type: ignore[call-arg]
     return model
 
