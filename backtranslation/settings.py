@@ -193,7 +193,7 @@ class Corpus(Slice):
 
 
 class PairFormat(Slice):
-    """How a file of human-written pairs is read; see backtranslation/seed.py."""
+    """How a file of human-written pairs is read; see backtranslation/corpus/seed.py."""
 
     format: Literal["auto", "pairs", "messages", "sharegpt", "oasst"] = Field(
         "auto", description="pairs: two fields; messages: chat; sharegpt: conversations; oasst: OASST1 trees"

@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backtranslation.progress import start_job
+from backtranslation.jobs.progress import start_job
 
 if TYPE_CHECKING:
-    from backtranslation.engine import Request
-    from backtranslation.transformers_engine import TransformersEngine
+    from backtranslation.models.engine import Request
+    from backtranslation.models.transformers_engine import TransformersEngine
 
 NEW_TOKENS = 24
 BATCH_ROWS = 64
@@ -35,8 +35,8 @@ def main() -> None:
 
     from random_model import build_model, random_text
 
-    from backtranslation.engine import Request, load_engine
-    from backtranslation.prompts import PromptSet
+    from backtranslation.models.engine import Request, load_engine
+    from backtranslation.models.prompts import PromptSet
     from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling
 
     generator = random.Random(0)

@@ -79,7 +79,7 @@ def report(folder: Path) -> Measure:
     """Build the report of three iterations, all with the same scores."""
     results = folder / "results/iterations"
     inputs = pool(folder, "candidates", "segments", "last-scores") | {
-        "template": ROOT / "backtranslation/report.html.jinja",
+        "template": ROOT / "backtranslation/report/page.html.jinja",
         "seed-train": folder / "seed.jsonl",
         "held-out": folder / "held_out.jsonl",
         "scores": sorted(results.glob("*/scores.parquet")),

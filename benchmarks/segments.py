@@ -14,10 +14,10 @@ from pathlib import Path
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
-from backtranslation.filters import navigation_pattern, reason_to_drop
-from backtranslation.pages import html_pieces
-from backtranslation.readers import Document, ShardIdentity, Tally, read_documents
-from backtranslation.segments import cut_page
+from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
+from backtranslation.corpus.pages import html_pieces
+from backtranslation.corpus.readers import Document, ShardIdentity, Tally, read_documents
+from backtranslation.corpus.segments import cut_page
 from backtranslation.settings import Fields, SegmentFilters, SegmentSettings
 
 SETTINGS, FILTERS = SegmentSettings(), SegmentFilters()

@@ -13,7 +13,7 @@ import time
 from array import array
 from pathlib import Path
 
-from backtranslation.progress import start_job
+from backtranslation.jobs.progress import start_job
 
 MAX_LENGTH = 512
 BATCH_SIZE = 16
@@ -29,7 +29,7 @@ def main() -> None:
 
     from random_model import build_model, random_ids
 
-    from backtranslation.prompts import EncodedPair
+    from backtranslation.models.prompts import EncodedPair
 
     generator = random.Random(0)
     lengths = [min(MAX_LENGTH, max(8, round(generator.lognormvariate(4.7, 0.8)))) for _ in range(args.pairs)]
@@ -51,10 +51,10 @@ def measure_packed(folder: Path, pairs: list) -> float:
     """Seconds of one pass over packed rows, measured by the table that the training writes."""
     import pandas as pd
 
-    from backtranslation.models import load_tokenizer
-    from backtranslation.prompts import PromptSet
+    from backtranslation.models.loading import load_tokenizer
+    from backtranslation.models.prompts import PromptSet
+    from backtranslation.models.training import train_model
     from backtranslation.settings import BaseModelSettings, Prompts, Training
-    from backtranslation.training import train_model
 
     base = BaseModelSettings(path=str(folder / "base"))
     tokenizer = load_tokenizer(base.path, base, PromptSet(Prompts()))

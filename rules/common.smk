@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from backtranslation.content_digests import file_states
+from backtranslation.jobs.content_digests import file_states
 from backtranslation.files import UserError
-from backtranslation.leases import visible_gpus
-from backtranslation.manifests import short_digest
-from backtranslation.named_paths import settle_times
-from backtranslation.readers import list_shards
+from backtranslation.jobs.leases import visible_gpus
+from backtranslation.jobs.manifests import short_digest
+from backtranslation.jobs.named_paths import settle_times
+from backtranslation.corpus.readers import list_shards
 from backtranslation.settings import (
     check_files,
     check_gpus,
@@ -19,8 +19,8 @@ from backtranslation.settings import (
     model_names,
     spec,
 )
-from backtranslation.source_digests import source_digests
-from backtranslation.workflow_jobs import (
+from backtranslation.jobs.source_digests import source_digests
+from backtranslation.commands.workflow_jobs import (
     check_jobs,
     computes_here,
     limit_gpus,

@@ -20,7 +20,7 @@ rule write_settings:
 rule build_report:
     """Draw the figures and tables, and join them with samples to one self-contained page."""
     input:
-        template=Path(workflow.basedir) / "backtranslation/report.html.jinja",
+        template=Path(workflow.basedir) / "backtranslation/report/page.html.jinja",
         funnel="<results>/segments/funnel.tsv",
         segments=expand("<results>/segments/{shard}.jsonl.zst", shard=SHARDS) if ITERATIONS else [],
         seed="<results>/seed/train.jsonl.zst",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from backtranslation.files import Row, read_rows, replace_file
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Slice, load_settings
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from backtranslation.report import CandidateSurvey, Sample
-    from backtranslation.statistics import Comparison, LossEstimate
+    from backtranslation.report.page import CandidateSurvey, Sample
+    from backtranslation.report.statistics import Comparison, LossEstimate
 
 PAIR_SAMPLES = 6
 ANSWER_SAMPLES = 8
@@ -58,7 +58,7 @@ def build_report(args: argparse.Namespace) -> None:
     import pandas as pd
     import pyarrow.parquet as pq
 
-    from backtranslation.report import (
+    from backtranslation.report.page import (
         Report,
         funnel_steps,
         render_report,
@@ -67,7 +67,7 @@ def build_report(args: argparse.Namespace) -> None:
         survey_candidates,
         truth_measures,
     )
-    from backtranslation.statistics import overlaps, pair_lengths, summarise_scores
+    from backtranslation.report.statistics import overlaps, pair_lengths, summarise_scores
 
     spec = Spec.model_validate_json(args.spec)
     seed = spec.random_seed
@@ -141,7 +141,7 @@ def _training_logs(args: argparse.Namespace, models: list[str]) -> "dict[str, pd
 
 
 def _losses(args: argparse.Namespace, spec: Spec) -> "list[LossEstimate]":
-    from backtranslation.statistics import compare_losses
+    from backtranslation.report.statistics import compare_losses
 
     losses = {}
     for model, path in zip(spec.models, args.losses, strict=True):
@@ -152,7 +152,7 @@ def _losses(args: argparse.Namespace, spec: Spec) -> "list[LossEstimate]":
 
 def _comparisons(paths: list[str], answers: dict[str, list[Row]], spec: Spec) -> "list[Comparison]":
     """Every file of judgements, with the lengths of both models' answers."""
-    from backtranslation.statistics import compare_answers
+    from backtranslation.report.statistics import compare_answers
 
     lengths = {model: {row["id"]: len(row["answer"]) for row in rows} for model, rows in answers.items()}
     return [

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from backtranslation.decontamination import ContaminationFinder
-from backtranslation.deduplication import DuplicateFinder
+from backtranslation.corpus.decontamination import ContaminationFinder
+from backtranslation.corpus.deduplication import DuplicateFinder
 from backtranslation.files import Row, read_rows, replace_file, write_rows
-from backtranslation.progress import track
+from backtranslation.jobs.progress import track
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Decontamination, Deduplication, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 BATCH = 1000  # segments in memory at once
 

@@ -9,8 +9,8 @@ import sys
 from itertools import islice
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice, Tags
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -47,9 +47,9 @@ def evaluate_model(args: argparse.Namespace) -> None:
 
 def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: ModelLoading) -> Row:
     """Losses of all pairs, told as seed pairs are told in training."""
-    from backtranslation.evaluation import held_out_losses, mean_loss
-    from backtranslation.models import load_for_inference, load_tokenizer, max_positions
-    from backtranslation.prompts import PromptSet, encode_forward
+    from backtranslation.method.evaluation import held_out_losses, mean_loss
+    from backtranslation.models.loading import load_for_inference, load_tokenizer, max_positions
+    from backtranslation.models.prompts import PromptSet, encode_forward
 
     prompts = PromptSet(settings)
     tokenizer = load_tokenizer(model_path, loading, prompts)
@@ -62,9 +62,9 @@ def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: 
 
 def answer(args: argparse.Namespace, pairs: list[Row], settings: Prompts, spec: Spec) -> list[Row]:
     """Answers to the instructions of the pairs."""
-    from backtranslation.engine import load_engine
-    from backtranslation.evaluation import answer_instructions
-    from backtranslation.prompts import PromptSet
+    from backtranslation.method.evaluation import answer_instructions
+    from backtranslation.models.engine import load_engine
+    from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from backtranslation.corpus.filters import check_languages, navigation_pattern, reason_to_drop
+from backtranslation.corpus.readers import Document, ShardIdentity, Tally, read_documents
+from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
 from backtranslation.files import Row, write_json, write_rows
-from backtranslation.filters import check_languages, navigation_pattern, reason_to_drop
-from backtranslation.progress import Progress
-from backtranslation.readers import Document, ShardIdentity, Tally, read_documents
-from backtranslation.segments import Passage, cut_page, cut_text, segment_id
+from backtranslation.jobs.progress import Progress
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Fields, SegmentFilters, SegmentSettings, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

@@ -7,11 +7,11 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from backtranslation.augmentation import build_candidate
 from backtranslation.files import join_rows, write_rows
-from backtranslation.progress import log
+from backtranslation.jobs.progress import log
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.method.augmentation import build_candidate
 from backtranslation.settings import InstructionFilters, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

@@ -6,8 +6,8 @@ Writes rows {"id", "raw", "tokens", "finished"}: what the model wrote, its lengt
 import argparse
 
 from backtranslation.files import read_rows, write_rows
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -33,8 +33,8 @@ def generate_instructions(args: argparse.Namespace) -> None:
     """Ask for all instructions and write them down in the order of the segments."""
     spec = Spec.model_validate_json(args.spec)
 
-    from backtranslation.engine import Request, generate_all, load_engine, row_seed
-    from backtranslation.prompts import PromptSet, backward_message, render_prompt
+    from backtranslation.models.engine import Request, generate_all, load_engine, row_seed
+    from backtranslation.models.prompts import PromptSet, backward_message, render_prompt
 
     prompts = PromptSet(Prompts(backward=args.prompt))
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from backtranslation.files import write_rows
+from backtranslation.jobs.stage import Output, run_stage, stage_parser
 from backtranslation.miniature.world import generate_world
 from backtranslation.settings import Miniature, SettingsError, Slice
-from backtranslation.stage import Output, run_stage, stage_parser
 
 
 class Spec(Slice):

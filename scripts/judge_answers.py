@@ -7,8 +7,8 @@ better one when it is shown first, and when it is shown second.
 import argparse
 
 from backtranslation.files import read_rows, write_rows
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Generation, ModelLoading, Prompts, SettingsError, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -38,9 +38,9 @@ def judge_pair(args: argparse.Namespace) -> None:
     if judge is None:
         raise SettingsError("--judge is missing, and the spec names none")
 
-    from backtranslation.engine import load_engine
-    from backtranslation.evaluation import judge_answers
-    from backtranslation.prompts import PromptSet
+    from backtranslation.method.evaluation import judge_answers
+    from backtranslation.models.engine import load_engine
+    from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(Prompts(judge=args.prompt, chat_template=args.chat_template))
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), judge, spec.loading, prompts)

@@ -4,6 +4,8 @@ import argparse
 from itertools import chain
 
 from backtranslation.files import DataError, read_rows, write_json
+from backtranslation.jobs.progress import log
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.miniature.truth import (
     as_rows,
     judge_answers,
@@ -12,9 +14,7 @@ from backtranslation.miniature.truth import (
     measure_candidates,
     measure_selection,
 )
-from backtranslation.progress import log
 from backtranslation.settings import Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

@@ -7,9 +7,9 @@ Stops, with counts and examples, if too many cannot be read.
 import argparse
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.score_parsing import check_unparsable, parse_judgement
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.method.score_parsing import check_unparsable, parse_judgement
 from backtranslation.settings import Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

@@ -5,10 +5,10 @@ Writes two files of rows {"id", "instruction", "response"}.
 
 import argparse
 
+from backtranslation.corpus.seed import draw_pairs, drop_repeated, read_pairs, set_aside
 from backtranslation.files import write_rows
-from backtranslation.seed import draw_pairs, drop_repeated, read_pairs, set_aside
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import PairFormat, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

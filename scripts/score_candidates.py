@@ -7,8 +7,8 @@ place of its score (they sum to 1).
 import argparse
 
 from backtranslation.files import read_rows, write_rows
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):
@@ -34,9 +34,9 @@ def score_candidates(args: argparse.Namespace) -> None:
     """Let the model write, then read its probabilities at the place of the score."""
     spec = Spec.model_validate_json(args.spec)
 
-    from backtranslation.engine import Request, choose_all, generate_all, load_engine, row_seed
-    from backtranslation.prompts import PromptSet, render_prompt, score_message
-    from backtranslation.scoring import SCORE_CHOICES, text_before_score
+    from backtranslation.method.scoring import SCORE_CHOICES, text_before_score
+    from backtranslation.models.engine import Request, choose_all, generate_all, load_engine, row_seed
+    from backtranslation.models.prompts import PromptSet, render_prompt, score_message
 
     prompts = PromptSet(Prompts(score=args.prompt))
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)

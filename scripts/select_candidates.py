@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from backtranslation.files import Row, join_rows, read_rows, write_rows
-from backtranslation.progress import log
+from backtranslation.jobs.progress import log
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.settings import Selection, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def curate_candidates(args: argparse.Namespace) -> None:
 
     import pyarrow as pa
 
-    from backtranslation.selection import select_candidates
+    from backtranslation.method.selection import select_candidates
 
     tables = [_read_scores(path) for path in args.scores]
     scores = pa.concat_tables(tables)

@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from backtranslation.files import DataError, UserError, read_rows
-from backtranslation.progress import log, report_to, run_script, start_job
+from backtranslation.jobs.progress import log, report_to, run_script, start_job
+from backtranslation.jobs.stage import (
+    Input,
+    Output,
+    command_line,
+    die_with_parent,
+    full_disk_noticed,
+    run_stage,
+    stage_parser,
+)
 from backtranslation.settings import (
     BaseModelSettings,
     HubName,
@@ -31,18 +40,9 @@ from backtranslation.settings import (
     Tags,
     Training,
 )
-from backtranslation.stage import (
-    Input,
-    Output,
-    command_line,
-    die_with_parent,
-    full_disk_noticed,
-    run_stage,
-    stage_parser,
-)
 
 if TYPE_CHECKING:
-    from backtranslation.prompts import EncodedPair
+    from backtranslation.models.prompts import EncodedPair
 
 LAUNCHER = "BACKTRANSLATION_LAUNCHER"  # environment of a worker: the process that started it
 # SIGTERM is for the workers: left to itself, torchrun kills them half a minute later, whether they are ready or not.
@@ -89,11 +89,11 @@ def train(args: argparse.Namespace) -> None:
             f"config: training.{spec.task}.processes: {training.processes} processes, and --gpus {args.gpus} for them"
         )
 
-    from backtranslation.checkpoints import latest_checkpoint
-    from backtranslation.models import load_tokenizer
-    from backtranslation.prompts import PromptSet, encode_backward, encode_forward
-    from backtranslation.sharding import needs_torchrun
-    from backtranslation.training import train_model
+    from backtranslation.jobs.checkpoints import latest_checkpoint
+    from backtranslation.models.loading import load_tokenizer
+    from backtranslation.models.prompts import PromptSet, encode_backward, encode_forward
+    from backtranslation.models.sharding import needs_torchrun
+    from backtranslation.models.training import train_model
 
     if LAUNCHER not in os.environ:
         for name in DISTRIBUTED:
@@ -152,7 +152,7 @@ def launch(processes: int, args: argparse.Namespace) -> None:
     if returncode:
         raise UserError(f"a training in {processes} processes failed (exit code {returncode})")
     if not Path(args.model).exists():
-        from backtranslation.checkpoints import StoppedError
+        from backtranslation.jobs.checkpoints import StoppedError
 
         raise StoppedError
 
@@ -176,7 +176,7 @@ def work_for_parent() -> None:
         report_to(args.work)
     else:
         log.setLevel(logging.WARNING)
-    from backtranslation.checkpoints import StoppedError
+    from backtranslation.jobs.checkpoints import StoppedError
 
     with full_disk_noticed(args.work), suppress(StoppedError):
         train(args)

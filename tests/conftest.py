@@ -11,7 +11,7 @@ from tiny_models import ROOT, build_model_folder, build_tokenizer
 from trainings import command_builder
 from transformers import PreTrainedTokenizerBase
 
-from backtranslation.prompts import PromptSet
+from backtranslation.models.prompts import PromptSet
 from backtranslation.settings import BaseModelSettings, Prompts
 
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from backtranslation.engine import Completion, Request, generate_all
 from backtranslation.files import read_rows, write_rows
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.models.engine import Completion, Request, generate_all
 from backtranslation.settings import Sampling, Slice
-from backtranslation.stage import Input, Output, run_stage, stage_parser
 
 
 class Spec(Slice):

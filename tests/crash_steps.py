@@ -21,11 +21,11 @@ from typing import Any, NoReturn
 
 import crash_stage
 
-from backtranslation import content_digests, store
-from backtranslation.progress import run_script
-from backtranslation.source_digests import source_digests
-from backtranslation.stage import load_code, read_job
-from backtranslation.store import keep_result
+from backtranslation.jobs import content_digests, store
+from backtranslation.jobs.progress import run_script
+from backtranslation.jobs.source_digests import source_digests
+from backtranslation.jobs.stage import load_code, read_job
+from backtranslation.jobs.store import keep_result
 
 CHANGES = {
     "os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.utime", "os.truncate", "fcntl.flock",

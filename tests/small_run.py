@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from backtranslation.content_digests import digest_of_folder, read_digest, visible_files
-from backtranslation.manifests import Manifest
-from backtranslation.named_paths import Name
-from backtranslation.source_digests import source_digests
+from backtranslation.jobs.content_digests import digest_of_folder, read_digest, visible_files
+from backtranslation.jobs.manifests import Manifest
+from backtranslation.jobs.named_paths import Name
+from backtranslation.jobs.source_digests import source_digests
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ("Snakefile", "rules", "scripts", "backtranslation", "prompts", "profiles", "config.yaml")

@@ -8,13 +8,20 @@ import torch
 from tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
-from backtranslation.engine import Request, load_engine, row_seed
-from backtranslation.models import load_tokenizer
-from backtranslation.packing import collate, pack
-from backtranslation.prompts import NO_LABEL, PromptSet, encode_forward, forward_message, render_prompt, score_message
+from backtranslation.models.engine import Request, load_engine, row_seed
+from backtranslation.models.loading import load_tokenizer
+from backtranslation.models.packing import collate, pack
+from backtranslation.models.prompts import (
+    NO_LABEL,
+    PromptSet,
+    encode_forward,
+    forward_message,
+    render_prompt,
+    score_message,
+)
+from backtranslation.models.training import train_model
+from backtranslation.models.transformers_engine import TransformersEngine
 from backtranslation.settings import BaseModelSettings, Generation, Sampling, Training
-from backtranslation.training import train_model
-from backtranslation.transformers_engine import TransformersEngine
 
 ModelFolder = Callable[[str], Path]
 GREEDY = Sampling(temperature=0, max_new_tokens=12)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backtranslation.augmentation import build_candidate, rejection_reason, shared_ngrams
+from backtranslation.method.augmentation import build_candidate, rejection_reason, shared_ngrams
 from backtranslation.settings import InstructionFilters
 
 SEGMENT = "Water the fern twice a week in summer and keep its soil moist, but never let it stand in water."

@@ -16,18 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtranslation import removal, status
-from backtranslation.command_line import COMMANDS, main
-from backtranslation.content_digests import digest_content
-from backtranslation.engine import row_seed
+from backtranslation.commands import removal, status
+from backtranslation.commands.command_line import COMMANDS, main
+from backtranslation.commands.formatting import align, format_bytes, format_seconds
+from backtranslation.commands.removal import remove_unused
+from backtranslation.commands.status import describe_status, list_iterations, list_work
+from backtranslation.commands.trace import describe_trace, find_row, trace_example
 from backtranslation.files import DataError, Row, UserError, write_rows
-from backtranslation.formatting import align, format_bytes, format_seconds
-from backtranslation.manifests import Job, Manifest, find, result_folder, work_folder
-from backtranslation.named_paths import read_name
-from backtranslation.removal import remove_unused
-from backtranslation.status import describe_status, list_iterations, list_work
-from backtranslation.store import make
-from backtranslation.trace import describe_trace, find_row, trace_example
+from backtranslation.jobs.content_digests import digest_content
+from backtranslation.jobs.manifests import Job, Manifest, find, result_folder, work_folder
+from backtranslation.jobs.named_paths import read_name
+from backtranslation.jobs.store import make
+from backtranslation.models.engine import row_seed
 
 RESULTS, STORE = Path("results"), Path("results/store")
 SHARD = "web-1"
@@ -579,7 +579,7 @@ def test_text_of_a_page_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("place")
 def test_a_reader_that_has_enough_is_no_fault() -> None:
-    command = [sys.executable, "-c", "from backtranslation.command_line import main; main()", "status"]
+    command = [sys.executable, "-c", "from backtranslation.commands.command_line import main; main()", "status"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()

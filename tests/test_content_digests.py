@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backtranslation import content_digests
-from backtranslation.content_digests import (
+from backtranslation.jobs import content_digests
+from backtranslation.jobs.content_digests import (
     SMALL_FILE,
     digest_content,
     digest_file,
@@ -161,7 +161,7 @@ def test_a_torn_entry_of_the_cache_is_made_anew(cache: Path, tmp_path: Path, rea
 READER = """
 import sys, time
 from pathlib import Path
-from backtranslation import content_digests
+from backtranslation.jobs import content_digests
 def slow_digest(path, read_digest=content_digests.read_digest):
     print("read", flush=True)
     time.sleep(0.5)

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from tiny_models import make_pairs
 
-from backtranslation.content_digests import digest_of_folder, read_digest, visible_files
 from backtranslation.files import Row, read_rows, write_rows
-from backtranslation.journal import complete_journal
-from backtranslation.locks import is_locked
-from backtranslation.manifests import Manifest, find
-from backtranslation.named_paths import read_name
+from backtranslation.jobs.content_digests import digest_of_folder, read_digest, visible_files
+from backtranslation.jobs.journal import complete_journal
+from backtranslation.jobs.locks import is_locked
+from backtranslation.jobs.manifests import Manifest, find
+from backtranslation.jobs.named_paths import read_name
+from backtranslation.jobs.store import digest_input
 from backtranslation.settings import BaseModelSettings, Prompts, Training, spec
-from backtranslation.store import digest_input
 
 TESTS = Path(__file__).parent
 STAGE = "crash_stage"

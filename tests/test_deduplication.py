@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from backtranslation.decontamination import ContaminationFinder
-from backtranslation.deduplication import DuplicateFinder, rows_per_band
-from backtranslation.ngrams import ngram_hashes, text_hash, words
+from backtranslation.corpus.decontamination import ContaminationFinder
+from backtranslation.corpus.deduplication import DuplicateFinder, rows_per_band
+from backtranslation.corpus.ngrams import ngram_hashes, text_hash, words
 from backtranslation.settings import Decontamination, Deduplication
 
 

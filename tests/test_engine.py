@@ -9,11 +9,17 @@ import torch
 from tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from backtranslation.engine import Request, load_engine, row_seed
-from backtranslation.models import ModelError
-from backtranslation.prompts import PromptSet, render_prompt, score_message
+from backtranslation.models.engine import Request, load_engine, row_seed
+from backtranslation.models.loading import ModelError
+from backtranslation.models.prompts import PromptSet, render_prompt, score_message
+from backtranslation.models.transformers_engine import (
+    EngineError,
+    Prefix,
+    TransformersEngine,
+    common_prefix,
+    next_tokens,
+)
 from backtranslation.settings import BaseModelSettings, Generation, Sampling
-from backtranslation.transformers_engine import EngineError, Prefix, TransformersEngine, common_prefix, next_tokens
 
 SAMPLING = Sampling(temperature=0.9, top_p=0.95, max_new_tokens=16)
 

@@ -13,11 +13,11 @@ import torch
 from tiny_models import ROOT, make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from backtranslation import evaluation
-from backtranslation.engine import Completion, Engine, Request, load_engine, row_seed
-from backtranslation.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
 from backtranslation.files import DataError, read_rows, write_rows
-from backtranslation.prompts import (
+from backtranslation.method import evaluation
+from backtranslation.method.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
+from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
+from backtranslation.models.prompts import (
     EncodedPair,
     PromptSet,
     encode_forward,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backtranslation.filters import (
+from backtranslation.corpus.filters import (
     check_languages,
     navigation_pattern,
     prose_of,
@@ -10,8 +10,8 @@ from backtranslation.filters import (
     repeats_sentences,
     sentence_share,
 )
-from backtranslation.ngrams import words
-from backtranslation.segments import Passage
+from backtranslation.corpus.ngrams import words
+from backtranslation.corpus.segments import Passage
 from backtranslation.settings import SegmentFilters, SettingsError
 
 GOOD = (

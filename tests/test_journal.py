@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backtranslation.engine import Completion, Request, choose_all, generate_all
 from backtranslation.files import Row
-from backtranslation.journal import complete_journal
+from backtranslation.jobs.journal import complete_journal
+from backtranslation.models.engine import Completion, Request, choose_all, generate_all
 from backtranslation.settings import Sampling
 
 IDS = ["a", "b", "c", "d"]
@@ -93,7 +93,7 @@ FULL_DISK = """
 import signal, sys
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
-from backtranslation.journal import complete_journal
+from backtranslation.jobs.journal import complete_journal
 
 def produce(there):
     setrlimit(RLIMIT_FSIZE, (len('{"id": "a"}') + 9, RLIM_INFINITY))

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from backtranslation import leases
-from backtranslation.leases import LeaseError, lease_gpus, visible_gpus
+from backtranslation.jobs import leases
+from backtranslation.jobs.leases import LeaseError, lease_gpus, visible_gpus
 from backtranslation.settings import SettingsError, check_gpus, load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 HOLDER = """
 import json, logging, os, sys, time
 from pathlib import Path
-from backtranslation import leases
+from backtranslation.jobs import leases
 logging.basicConfig(level=logging.INFO)
 folder, job, count, seconds = sys.argv[1:]
 leases.LEASES = Path(folder, "leases")
@@ -249,8 +249,8 @@ def test_a_broken_driver_is_not_a_machine_without_gpus(monkeypatch: pytest.Monke
 
 SNAKEFILE = """
 import sys
-from backtranslation.leases import visible_gpus
-from backtranslation.workflow_jobs import limit_gpus
+from backtranslation.jobs.leases import visible_gpus
+from backtranslation.commands.workflow_jobs import limit_gpus
 
 limit_gpus(workflow, len(visible_gpus()))
 

@@ -13,8 +13,9 @@ from random import Random
 import pytest
 from fastwarc import ArchiveIterator, WarcRecordType
 
+from backtranslation.corpus.filters import navigation_pattern
+from backtranslation.corpus.segments import cut_page
 from backtranslation.files import DataError
-from backtranslation.filters import navigation_pattern
 from backtranslation.miniature.kinds import COMMON_KINDS, KINDS, SEED_CATEGORIES
 from backtranslation.miniature.passages import DEFECTS, clean_passage, defective_passage, draw_topic, request
 from backtranslation.miniature.pretraining import documents
@@ -30,7 +31,6 @@ from backtranslation.miniature.truth import (
     share,
 )
 from backtranslation.miniature.world import World, generate_world
-from backtranslation.segments import cut_page
 from backtranslation.settings import Miniature, SegmentSettings
 
 ROOT = Path(__file__).parents[1]

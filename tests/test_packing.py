@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtranslation.packing import collate, pack
-from backtranslation.prompts import NO_LABEL, EncodedPair
+from backtranslation.models.packing import collate, pack
+from backtranslation.models.prompts import NO_LABEL, EncodedPair
 
 
 def pair(*ids: int, prompt_tokens: int = 1) -> EncodedPair:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 def ask(run: Path, *arguments: str, fails: bool = False) -> tuple[Any, str]:
     """The JSON that a subcommand prints, and what it says on standard error."""
-    call = "from backtranslation.command_line import main; main()"
+    call = "from backtranslation.commands.command_line import main; main()"
     command = [sys.executable, "-c", call, *arguments, "--json"]
     done = subprocess.run(command, cwd=run, env=os.environ | {"PYTHONPATH": str(run)}, capture_output=True, text=True)
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
@@ -53,7 +53,7 @@ def edit_rubric(run: Path) -> None:
 
 
 def edit_parser(run: Path) -> None:
-    edit(run / "backtranslation/score_parsing.py", "EXAMPLES = 3", "EXAMPLES = 4")
+    edit(run / "backtranslation/method/score_parsing.py", "EXAMPLES = 3", "EXAMPLES = 4")
 
 
 def delete_result(run: Path) -> None:
@@ -131,7 +131,7 @@ def test_keep_accepts_results_after_a_harmless_edit(run: Path) -> None:
     assert planned(run, "computed") == {"parse_scores": scores}, "those of the second iteration wait for the first"
     kept = ask(run, "keep", "results/iterations")[0]
     assert len(kept) == 4
-    assert all(result["differences"] == ["code backtranslation.score_parsing: edited"] for result in kept)
+    assert all(result["differences"] == ["code backtranslation.method.score_parsing: edited"] for result in kept)
     assert planned(run, "computed") == {}
     # The kept results are new ones in the store, but no stage has computed them.
     before = {key for key, _ in list_results(run)}
@@ -139,7 +139,7 @@ def test_keep_accepts_results_after_a_harmless_edit(run: Path) -> None:
     assert {key for key, _ in list_results(run)} == before
     manifests = [result.manifest for result in list_results(run).values() if result.manifest.kept]
     assert len(manifests) == 4
-    assert manifests[0].kept[0].differences == ["code backtranslation.score_parsing: edited"]
+    assert manifests[0].kept[0].differences == ["code backtranslation.method.score_parsing: edited"]
     assert ask(run, "verify")[0] == []
 
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from backtranslation import progress
 from backtranslation.files import DataError, Row
-from backtranslation.progress import PROGRESS, Progress, report, report_to, reported_seconds, run_script, track
+from backtranslation.jobs import progress
+from backtranslation.jobs.progress import PROGRESS, Progress, report, report_to, reported_seconds, run_script, track
 
 
 class Clock:
@@ -159,7 +159,7 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
 def test_lines_of_the_log_name_the_job() -> None:
     code = (
-        "from backtranslation.progress import log, start_job\n"
+        "from backtranslation.jobs.progress import log, start_job\n"
         "start_job('train_model', 'results/models/M0.partial', 3)\n"
         "log.info('ready')\n"
         "import os; print(os.environ['OMP_NUM_THREADS'])\n"

@@ -7,7 +7,7 @@ from tiny_models import ROOT, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.files import DataError
-from backtranslation.prompts import (
+from backtranslation.models.prompts import (
     NO_LABEL,
     PromptError,
     PromptSet,

@@ -9,9 +9,8 @@ import pytest
 import zstandard
 from warc_files import page, record, warc_record, write_warc
 
-from backtranslation.decoding import decode_text
-from backtranslation.files import DataError, UserError
-from backtranslation.readers import (
+from backtranslation.corpus.decoding import decode_text
+from backtranslation.corpus.readers import (
     EXAMPLES_IN_LOG,
     MAX_TAGS,
     Document,
@@ -20,6 +19,7 @@ from backtranslation.readers import (
     list_shards,
     read_documents,
 )
+from backtranslation.files import DataError, UserError
 from backtranslation.settings import Fields, Source
 
 HTML = page().encode()

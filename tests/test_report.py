@@ -12,7 +12,7 @@ import pytest
 from tiny_models import ROOT
 
 from backtranslation.files import write_json, write_rows
-from backtranslation.report import (
+from backtranslation.report.page import (
     Report,
     TruthMeasure,
     funnel_steps,
@@ -22,10 +22,10 @@ from backtranslation.report import (
     sample_ids,
     survey_candidates,
 )
+from backtranslation.report.statistics import Estimate, PairLengths
 from backtranslation.settings import spec
-from backtranslation.statistics import Estimate, PairLengths
 
-TEMPLATE = ROOT / "backtranslation/report.html.jinja"
+TEMPLATE = ROOT / "backtranslation/report/page.html.jinja"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
 LOG = """\
 step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second
@@ -175,7 +175,7 @@ def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
 
 
 def test_report_is_built_without_torch() -> None:
-    code = "import sys, scripts.build_report, backtranslation.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, scripts.build_report, backtranslation.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

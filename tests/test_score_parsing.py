@@ -3,8 +3,8 @@
 import pytest
 
 from backtranslation.files import DataError
-from backtranslation.score_parsing import check_unparsable, parse_judgement, parse_score
-from backtranslation.scoring import expected_score, text_before_score
+from backtranslation.method.score_parsing import check_unparsable, parse_judgement, parse_score
+from backtranslation.method.scoring import expected_score, text_before_score
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from backtranslation.corpus.seed import draw_pairs, drop_repeated, pair_id, read_pairs, set_aside
 from backtranslation.files import DataError, Row
-from backtranslation.seed import draw_pairs, drop_repeated, pair_id, read_pairs, set_aside
 from backtranslation.settings import PairFormat
 
 AUTO = PairFormat()

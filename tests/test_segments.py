@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warc_files import page
 
-from backtranslation.filters import navigation_pattern
-from backtranslation.markdown import Header, Piece, join_pieces, text_pieces
-from backtranslation.pages import html_pieces
-from backtranslation.segments import Passage, cut_page, cut_text, segment_id
+from backtranslation.corpus.filters import navigation_pattern
+from backtranslation.corpus.markdown import Header, Piece, join_pieces, text_pieces
+from backtranslation.corpus.pages import html_pieces
+from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
 from backtranslation.settings import SegmentFilters, SegmentSettings
 
 NAVIGATION = navigation_pattern(SegmentFilters().navigation_headers)

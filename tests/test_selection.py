@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtranslation.files import DataError
-from backtranslation.selection import select_candidates
+from backtranslation.method.selection import select_candidates
 from backtranslation.settings import Selection
 
 Candidate = tuple[str, float | None, float]  # id, score, expected score

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from backtranslation.models import build_empty_model, load_model
-from backtranslation.settings import BaseModelSettings, Lora, Training
-from backtranslation.sharding import (
+from backtranslation.models.loading import build_empty_model, load_model
+from backtranslation.models.sharding import (
     ShardingError,
     choose_checkpointing,
     choose_sharding,
     needs_torchrun,
     state_bytes,
 )
-from backtranslation.training import load_trainable
+from backtranslation.models.training import load_trainable
+from backtranslation.settings import BaseModelSettings, Lora, Training
 
 GPU = 80_000_000_000
 

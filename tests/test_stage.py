@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from backtranslation.manifests import Job
-from backtranslation.source_digests import source_digests
-from backtranslation.stage import Input, Output, command_line, read_job, stage_parser
+from backtranslation.jobs.manifests import Job
+from backtranslation.jobs.source_digests import source_digests
+from backtranslation.jobs.stage import Input, Output, command_line, read_job, stage_parser
 
 ROOT = Path(__file__).parent.parent
 # It makes what ships with the project, by hand, and is no stage of a run.
@@ -87,7 +87,7 @@ import argparse
 import os
 from pathlib import Path
 from backtranslation.files import UserError
-from backtranslation.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 
 def build_parser():
     parser = stage_parser(__doc__)

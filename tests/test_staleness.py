@@ -259,9 +259,9 @@ def test_rubric(run: Path) -> None:
 
 @pytest.mark.long
 def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
-    path = run / "backtranslation" / "ngrams.py"
+    path = run / "backtranslation" / "corpus" / "ngrams.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
-    assert stages_that_import(run, "ngrams") == {"extract_segments", "deduplicate_segments"}
+    assert stages_that_import(run, "corpus.ngrams") == {"extract_segments", "deduplicate_segments"}
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert rerun(run) == {
         "extract_segments": names("segments/extracted/{}", SHARDS),
@@ -279,8 +279,8 @@ def test_logic_in_a_script(run: Path) -> None:
 @pytest.mark.long
 def test_logic_that_changes_one_of_two_stages(run: Path) -> None:
     """Answers are made anew and come out the same, so the truth is not measured again; verdicts do change."""
-    edit(run / "backtranslation" / "evaluation.py", '1 - reverse[row["id"]]', 'reverse[row["id"]]')
-    assert stages_that_import(run, "evaluation") == {"evaluate_model", "judge_answers"}
+    edit(run / "backtranslation" / "method" / "evaluation.py", '1 - reverse[row["id"]]', 'reverse[row["id"]]')
+    assert stages_that_import(run, "method.evaluation") == {"evaluate_model", "judge_answers"}
     expected = models(0)
     assert rerun(run) == {stage: expected[stage] for stage in ("evaluate_model", "judge_answers", "build_report")}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backtranslation.statistics import (
+from backtranslation.report.statistics import (
     PairLengths,
     bootstrap_draws,
     compare_answers,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from backtranslation.content_digests import SMALL_FILE, read_digest
+from backtranslation.commands.removal import list_unused
 from backtranslation.files import DataError
-from backtranslation.locks import is_locked
-from backtranslation.manifests import Job, Manifest, StoreError, find, make_key, result_folder, work_folder
-from backtranslation.named_paths import made_output, read_name
-from backtranslation.removal import list_unused
-from backtranslation.store import digest_inputs, find_whole, keep_result, make
+from backtranslation.jobs.content_digests import SMALL_FILE, read_digest
+from backtranslation.jobs.locks import is_locked
+from backtranslation.jobs.manifests import Job, Manifest, StoreError, find, make_key, result_folder, work_folder
+from backtranslation.jobs.named_paths import made_output, read_name
+from backtranslation.jobs.store import digest_inputs, find_whole, keep_result, make
 
 
 class Stage:
@@ -95,7 +95,7 @@ def test_the_key_is_made_of_stage_settings_code_content_and_argument(stage: Stag
         dataclasses.replace(job, spec={"rate": 2, "size": 1}),
         dataclasses.replace(job, spec={"rate": "1", "size": 2}),
         dataclasses.replace(job, code={"copy_pages.py": "c0de2"}),
-        dataclasses.replace(job, code={"copy_pages.py": "c0de", "backtranslation.pages": "1"}),
+        dataclasses.replace(job, code={"copy_pages.py": "c0de", "backtranslation.corpus.pages": "1"}),
         dataclasses.replace(job, inputs={"other": job.inputs["pages"]}),
         dataclasses.replace(job, inputs={"pages": job.inputs["pages"] * 2}),
         dataclasses.replace(job, inputs={"pages": job.inputs["pages"], "more": []}),

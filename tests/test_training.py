@@ -13,12 +13,11 @@ from tiny_models import make_pairs
 from trainings import FAST, FIVE_ROWS, assert_same_training, changed, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from backtranslation.checkpoints import latest_checkpoint
 from backtranslation.files import write_rows
-from backtranslation.models import load_model, load_tokenizer
-from backtranslation.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
-from backtranslation.settings import BaseModelSettings, Lora, ScheduleRow, Training
-from backtranslation.training import (
+from backtranslation.jobs.checkpoints import latest_checkpoint
+from backtranslation.models.loading import load_model, load_tokenizer
+from backtranslation.models.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
+from backtranslation.models.training import (
     TABLE_COLUMNS,
     Layout,
     Plan,
@@ -32,6 +31,7 @@ from backtranslation.training import (
     spread_rows,
     train_model,
 )
+from backtranslation.settings import BaseModelSettings, Lora, ScheduleRow, Training
 
 PAPER = [
     ScheduleRow(examples=examples, batch_size=batch_size, steps=steps)

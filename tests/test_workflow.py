@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from backtranslation.commands.workflow_jobs import pin_settings, read_configuration
 from backtranslation.files import read_rows
 from backtranslation.settings import PROMPT_FILES, load_settings
-from backtranslation.workflow_jobs import pin_settings, read_configuration
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backtranslation.files import DataError, Row, read_rows, write_rows
-from backtranslation.journal import complete_journal
-from backtranslation.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.journal import complete_journal
+from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 
 FAULTY = "row-2"
 MEMORY = 700  # MB

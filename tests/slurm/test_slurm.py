@@ -17,7 +17,7 @@ from cluster import Cluster, wait_for
 from small_run import PROJECT, ROOT, SMALL, change_settings, edit, overlay, snakemake
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.manifests import find
+from backtranslation.jobs.manifests import find
 
 HERE = Path(__file__).parent
 PROFILE = "profiles/slurm"

@@ -1,0 +1,375 @@
+"""Everything about one example: from its page, through instruction and scores, to the training sets that hold it.
+
+Follows the manifests: which model wrote or scored, and what a model was trained on, is found by the content of its
+inputs. Reads one shard's files as streams; of their lines, only those with the id are parsed.
+"""
+
+import json
+import re
+import textwrap
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backtranslation.commands.formatting import align
+from backtranslation.files import DataError, Row, UserError, open_binary
+from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder
+from backtranslation.jobs.named_paths import read_name
+from backtranslation.models.engine import row_seed
+
+ROWS = ".jsonl.zst"
+# Where the rows of a shard lie, the shortest rows first: there an unknown id is looked for.
+SHARD_FOLDERS = ("instructions", "segments", "segments/extracted")
+LABEL_WIDTH, LINE_WIDTH = 15, 110
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that wrote something; `key` is that of its training, None for one that this store did not make."""
+
+    path: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What the backward model wrote; `seed` made its random numbers."""
+
+    raw: str
+    tokens: int
+    finished: bool
+    seed: int
+    model: Model
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model said of the candidate in one iteration; `selected` is None while nothing is selected yet."""
+
+    iteration: int
+    raw: str
+    score: float | None
+    failure: str | None
+    expected_score: float
+    selected: bool | None
+    model: Model
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A file that a model learnt the example from; `holds` is None if that file, as it was then, is stored no more."""
+
+    model: Model
+    file: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered to a held-out instruction, and its loss on the pair, in nats per target token."""
+
+    model: Model
+    answer: str | None
+    loss: float | None
+
+
+@dataclass
+class Trace:
+    """What is known of an example; what a run has not made yet is None or empty.
+
+    A segment has a page (`segment`), and is `dropped` if it repeats another one or a held-out pair; a seed or held-out
+    example has a `pair`.
+    """
+
+    id: str
+    kind: Literal["segment", "seed", "held_out"]
+    segment: Row | None = None
+    corpus_file: str | None = None
+    dropped: bool = False
+    pair: Row | None = None
+    instruction: Instruction | None = None
+    candidate: Row | None = None
+    scores: list[Score] = field(default_factory=list)
+    training_sets: list[TrainingSet] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    judgements: list[Row] = field(default_factory=list)
+
+
+def trace_example(results: Path, row_id: str) -> Trace:
+    """Gather all that a results folder knows of an example. Raises UserError for an unknown id."""
+    if pair := find_row(results / f"seed/held_out{ROWS}", row_id):
+        return _trace_held_out(results, pair)
+    if pair := find_row(results / f"seed/train{ROWS}", row_id):
+        return Trace(row_id, "seed", pair=pair, training_sets=list(_training_sets(results, row_id, None)))
+    shard = _find_shard(results, row_id)
+    if shard is None:
+        raise UserError(f"{row_id}: {results} holds no segment, seed pair or held-out pair of this id")
+    return _trace_segment(results, row_id, shard)
+
+
+def find_row(path: Path, row_id: str) -> Row | None:
+    """The first row of an id; None where there is none, or no such file. Raises DataError naming a damaged file.
+
+    Only lines that hold the bytes of the id are parsed, so a million rows take seconds.
+    """
+    if not path.exists():
+        return None
+    wanted = json.dumps(row_id, ensure_ascii=False).encode(errors="replace")
+    with open_binary(path) as stream:
+        try:
+            for line in stream:
+                if wanted in line and (row := json.loads(line)).get("id") == row_id:
+                    return dict(row)
+        except (OSError, EOFError, zlib.error, json.JSONDecodeError) as error:
+            raise DataError(f"{path}: damaged ({error})") from None
+    return None
+
+
+# Segments
+
+
+def _find_shard(results: Path, row_id: str) -> str | None:
+    """The shard that a segment is in."""
+    paths = (path for folder in SHARD_FOLDERS for path in sorted((results / folder).glob(f"*{ROWS}")))
+    return next((path.name.removesuffix(ROWS) for path in paths if find_row(path, row_id)), None)
+
+
+def _trace_segment(results: Path, row_id: str, shard: str) -> Trace:
+    extracted, kept = results / f"segments/extracted/{shard}{ROWS}", results / f"segments/{shard}{ROWS}"
+    segment = find_row(kept, row_id)
+    dropped = segment is None and kept.exists()
+    candidate = find_row(results / f"candidates/{shard}{ROWS}", row_id)
+    segment = segment or find_row(extracted, row_id)
+    return Trace(
+        row_id,
+        "segment",
+        segment=segment,
+        corpus_file=_corpus_file(results, extracted, segment) if segment else None,
+        dropped=dropped,
+        instruction=_read_instruction(results, row_id, shard),
+        candidate=candidate and {name: candidate[name] for name in ("instruction", "rejection")},
+        scores=list(_read_scores(results, row_id, shard)),
+        training_sets=list(_training_sets(results, row_id, shard)),
+    )
+
+
+def _corpus_file(results: Path, extracted: Path, segment: Row) -> str | None:
+    """Where the page lies, as the extraction was told."""
+    manifest = _made(results, extracted)
+    if manifest is None:
+        return None
+    path = Path(manifest.inputs["input"][0].path)
+    return str(path if path.name == segment["file"] else path / segment["file"])
+
+
+def _read_instruction(results: Path, row_id: str, shard: str) -> Instruction | None:
+    path = results / f"instructions/{shard}{ROWS}"
+    row, manifest = find_row(path, row_id), _made(results, path)
+    if row is None or manifest is None:
+        return None
+    seed = row_seed(manifest.spec["random_seed"], row_id)
+    return Instruction(row["raw"], row["tokens"], row["finished"], seed, _input_model(results, manifest))
+
+
+def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
+    """What every iteration that has scored the shard says."""
+    for number in sorted(int(folder.name) for folder in results.glob("iterations/*") if folder.name.isdecimal()):
+        iteration = results / f"iterations/{number}"
+        row = find_row(iteration / f"scores/{shard}{ROWS}", row_id)
+        manifest = _made(results, iteration / f"judgements/{shard}{ROWS}")
+        if row is None or manifest is None:
+            continue
+        curated = iteration / f"curated{ROWS}"
+        selected = find_row(curated, row_id) is not None if curated.exists() else None
+        model = _input_model(results, manifest)
+        yield Score(number, row["raw"], row["score"], row["failure"], row["expected_score"], selected, model)
+
+
+# Held-out pairs
+
+
+def _trace_held_out(results: Path, pair: Row) -> Trace:
+    judgements = sorted(results.glob(f"evaluation/judgements/*{ROWS}"))
+    return Trace(
+        pair["id"],
+        "held_out",
+        pair=pair,
+        answers=list(_read_answers(results, pair["id"])),
+        judgements=[found for path in judgements if (found := _read_judgement(path, pair["id"]))],
+    )
+
+
+def _read_answers(results: Path, row_id: str) -> Iterator[Answer]:
+    for folder in sorted(results.glob("evaluation/*"), key=lambda folder: _model_order(folder.name)):
+        row = find_row(folder / f"answers{ROWS}", row_id)
+        manifest = _made(results, folder / "loss.json")
+        if manifest is None:
+            continue
+        losses = json.loads((folder / "loss.json").read_text(encoding="utf-8"))["pairs"]
+        loss = next((pair["loss"] for pair in losses if pair["id"] == row_id), None)
+        yield Answer(_input_model(results, manifest), row["answer"] if row else None, loss)
+
+
+def _read_judgement(path: Path, row_id: str) -> Row | None:
+    row = find_row(path, row_id)
+    first, _, second = path.name.removesuffix(ROWS).partition("-vs-")
+    return row and {"first": first, "second": second} | {name: row[name] for name in row if name != "id"}
+
+
+# Models and what they learnt from
+
+
+def _made(results: Path, path: Path) -> Manifest | None:
+    """The manifest of a named path, if it is there."""
+    name = read_name(results / "store", str(path)) if path.exists() else None
+    return find(results / "store", name.stage, name.key) if name else None
+
+
+def _input_model(results: Path, manifest: Manifest) -> Model:
+    """The model that a result was made with: the training whose weights they were, whatever its path names now."""
+    record = manifest.inputs["model"][0]
+    trainings = _results_of(results / "store", "train_model")
+    key = next((made.key for made in trainings if made.outputs["model"][0].digest == record.digest), None)
+    return Model(record.path, key)
+
+
+def _results_of(store: Path, stage: str) -> Iterator[Manifest]:
+    """The manifests of all stored results of a stage."""
+    found = (find(store, stage, folder.name) for folder in sorted((store / "results" / stage).glob("*")))
+    return (manifest for manifest in found if manifest)
+
+
+def _training_sets(results: Path, row_id: str, shard: str | None) -> Iterator[TrainingSet]:
+    """The training sets of the models there are that hold an example, or may hold it."""
+    stored = _stored_training_files(results / "store")
+    for path in sorted(results.glob("models/*"), key=lambda path: _model_order(path.name)):
+        manifest = _made(results, path)
+        records = [*manifest.inputs["seed"], *manifest.inputs.get("augmented", [])] if manifest else []
+        for record in records:
+            holds = _holds(stored.get(record.digest), row_id) if _may_hold(record, shard) else False
+            if manifest and holds is not False:
+                yield TrainingSet(Model(str(path), manifest.key), record.path, holds)
+
+
+def _stored_training_files(store: Path) -> dict[str, Path]:
+    """The stored files that a model can learn from, by the digest of their content."""
+    outputs = {"prepare_seed": "train", "select_candidates": "curated", "filter_instructions": "candidates"}
+    return {
+        record.digest: result_folder(store, stage, manifest.key) / record.file
+        for stage, output in outputs.items()
+        for manifest in _results_of(store, stage)
+        for record in manifest.outputs[output]
+    }
+
+
+def _may_hold(record: InputRecord, shard: str | None) -> bool:
+    """False for the candidates of another shard: a hundred of them need not be read."""
+    path = Path(record.path)
+    return path.parent.name != "candidates" or path.name == f"{shard}{ROWS}"
+
+
+def _holds(path: Path | None, row_id: str) -> bool | None:
+    """Whether a file trains a model on an example; rejected candidates train none. None if the file is not known."""
+    if path is None:
+        return None
+    row = find_row(path, row_id)
+    return row is not None and row.get("rejection") is None
+
+
+def _model_order(name: str) -> tuple[bool, list[int], str]:
+    """Sorts backward, M0, M1, ..., M10, unselected."""
+    return name == "unselected", [int(number) for number in re.findall(r"\d+", name)], name
+
+
+# For people
+
+
+def describe_trace(trace: Trace) -> list[str]:
+    """The trace in lines for people."""
+    sections = (
+        _describe_origin(trace),
+        _describe_candidate(trace),
+        *map(_describe_score, trace.scores),
+        *map(_describe_answer, trace.answers),
+        _describe_judgements(trace.judgements),
+        _describe_training_sets(trace),
+    )
+    title = f"{trace.id}, a {trace.kind.replace('_', '-')}{'' if trace.kind == 'segment' else ' pair'}"
+    return [title, *(line for section in sections if section for line in ("", *section))]
+
+
+def _describe_origin(trace: Trace) -> list[str]:
+    lines = []
+    if trace.segment:
+        file = f"{trace.corpus_file or trace.segment['file']}, record offset {trace.segment['record_offset']}"
+        lines += _entry("page", trace.segment["url"]) + _entry("file", file)
+        lines += _entry("shard", trace.segment["shard"]) + _entry("headings", " > ".join(trace.segment["heading_path"]))
+        lines += _entry("text", trace.segment["text"])
+    if trace.dropped:
+        lines += _entry("dropped", "it repeats another segment, or overlaps with the held-out pairs")
+    if trace.pair:
+        lines += _entry("instruction", trace.pair["instruction"]) + _entry("response", trace.pair["response"])
+    return lines
+
+
+def _describe_candidate(trace: Trace) -> list[str]:
+    lines = []
+    if trace.instruction:
+        written = trace.instruction
+        end = "" if written.finished else ", cut off there"
+        lines += _entry("instruction", written.raw)
+        lines += _entry("", f"{written.tokens} tokens{end}, random seed {written.seed}")
+        lines += _entry("written by", _model_name(written.model))
+    if trace.candidate:
+        rejection = trace.candidate["rejection"]
+        lines += _entry("verdict", f"rejected: {rejection}" if rejection else "accepted as a candidate")
+    return lines
+
+
+def _describe_score(score: Score) -> list[str]:
+    verdict = f"score {score.score:g}" if score.score is not None else f"no score: {score.failure}"
+    selected = {None: "not selected from yet", True: "selected", False: "not selected"}[score.selected]
+    return [
+        *_entry(f"iteration {score.iteration}", f"{verdict}, expected score {score.expected_score:.2f}, {selected}"),
+        *_entry("scored by", _model_name(score.model)),
+        *_entry("raw text", score.raw),
+    ]
+
+
+def _describe_answer(answer: Answer) -> list[str]:
+    lines = _entry("answered by", _model_name(answer.model))
+    lines += _entry("answer", answer.answer) if answer.answer is not None else []
+    return lines + (_entry("loss", f"{answer.loss:.3f} nats per token") if answer.loss is not None else [])
+
+
+def _describe_judgements(judgements: list[Row]) -> list[str]:
+    lines = []
+    for row in judgements:
+        first, second = (100 * row[f"first_wins_{order}"] for order in ("forward", "reversed"))
+        chances = f"{first:.1f} % shown first, {second:.1f} % shown second"
+        lines += _entry("judged", f"{row['first']} better than {row['second']}: {chances}")
+    return lines
+
+
+def _describe_training_sets(trace: Trace) -> list[str]:
+    if trace.kind == "held_out":
+        return []
+    rows = [
+        [found.model.path, f"key {found.model.key}", f"from {found.file}" + ("" if found.holds else " (perhaps)")]
+        for found in trace.training_sets
+    ]
+    return ["training sets", *(align(rows) or ["  no model there is was trained on it"])]
+
+
+def _model_name(model: Model) -> str:
+    return f"{model.path}, key {model.key}" if model.key else model.path
+
+
+def _entry(label: str, text: str) -> list[str]:
+    """A label and a text beside it, wrapped; empty lines stay."""
+    width = LINE_WIDTH - LABEL_WIDTH
+    lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""]]
+    labels = [label, *[""] * len(lines)]
+    return [f"{name:<{LABEL_WIDTH}}{line}".rstrip() for name, line in zip(labels, lines or [""], strict=False)]

@@ -1,0 +1,185 @@
+"""The jobs of the workflow as Snakemake sees them, read back into what each asks of the store.
+
+The only module of the library that knows Snakemake. Rules call scripts by command lines; the scripts' own parsers read
+these here as they do when the job runs, so that both come to the same key.
+"""
+
+import importlib.util
+import json
+import logging
+import shlex
+from argparse import ArgumentParser
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from backtranslation.files import UserError, write_json
+from backtranslation.jobs.manifests import Job, StoreError, short_digest
+from backtranslation.jobs.named_paths import last_made, named_paths
+from backtranslation.jobs.source_digests import source_digests
+from backtranslation.jobs.stage import read_job
+from backtranslation.settings import Settings
+
+SNAKEFILE = Path("Snakefile")
+PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
+RECORD_NAME = 254  # longer names of Snakemake's records are cut into folders
+
+
+@dataclass(frozen=True)
+class WorkflowJob:
+    """A job, the store that it asks, and whether Snakemake by itself would run it now."""
+
+    job: Job
+    store: Path
+    is_due: bool
+
+
+def list_jobs(configfiles: list[Path], target: str | None) -> list[WorkflowJob]:
+    """All jobs that a target (a rule or a path; by default everything) needs, each after those whose results it reads.
+
+    Jobs that call no script of a stage are left out. Raises UserError when a file is missing or there is no such
+    target.
+    """
+    from snakemake.exceptions import RuleException, WorkflowError
+
+    if missing := [path for path in (SNAKEFILE, *configfiles) if not path.exists()]:
+        raise UserError(f"{missing[0]}: no such file; run this in the folder, and with the settings, of `snakemake`")
+    try:
+        dag = _build_graph(configfiles, target)
+    except (RuleException, WorkflowError) as error:
+        raise UserError(str(error).strip().splitlines()[0]) from None
+    return [found for job in _in_order(dag) if (found := _read_workflow_job(dag, job))]
+
+
+def _build_graph(configfiles: list[Path], target: str | None) -> Any:
+    """Snakemake's graph of jobs, made as its own commands that print it do: no public interface gives the jobs."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.logging import logger
+    from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
+        logger.setLevel(logging.WARNING)
+        workflow_api = api.workflow(
+            # As for a cluster, whose jobs one may plan from a machine with fewer GPUs.
+            resource_settings=ResourceSettings(cores=1, nodes=1),
+            config_settings=ConfigSettings(configfiles=configfiles),
+            snakefile=SNAKEFILE,
+        )
+        workflow_api.dag(DAGSettings(targets={target} if target else set(), force_incomplete=True))
+        workflow = workflow_api._workflow
+        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+        workflow._build_dag()
+        return workflow.dag
+
+
+def _in_order(dag: Any) -> Iterator[Any]:
+    """Snakemake's jobs, each after those it depends on, in an order that is always the same."""
+    for group in dag.toposorted():
+        yield from sorted(group, key=lambda job: (job.rule.name, list(job.output)))
+
+
+def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
+    words = shlex.split(job.shellcmd or "")
+    script = next((index for index, word in enumerate(words) if word.endswith(".py")), None)
+    if script is None:
+        return None
+    path = Path(words[script])
+    end = words.index("2>&1") if "2>&1" in words else len(words)
+    parser, code = _load_script(path)
+    args = parser.parse_args(words[script + 1 : end])
+    return WorkflowJob(read_job(path.stem, code, args), args.store, bool(dag.needrun(job)))
+
+
+def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
+    """Named results made from other settings or code than the rules now give, of which Snakemake has no record.
+
+    Without its record in .snakemake/ Snakemake takes any file that is there for fresh. To be called after
+    all rules are known.
+    """
+    found = []
+    for path in named_paths(store):
+        if not Path(path).exists() or _has_record(path):
+            continue
+        rule = _producer(workflow, path)
+        if rule is None:
+            continue
+        spec, code = rule.params.spec, rule.params.code
+        try:
+            spec = spec(SimpleNamespace(**rule.get_wildcards(path))) if callable(spec) else spec
+            made = last_made(store, path)
+        except KeyError:
+            continue  # a shard that is no longer in the corpus: no job asks for its results
+        except StoreError:
+            found.append(path)
+            continue
+        if made is not None and (made.spec != json.loads(spec) or short_digest(made.code) != code):
+            found.append(path)
+    return found
+
+
+def pin_settings(workflow: Any, settings: Settings, store: Path) -> None:
+    """Let jobs on a cluster have the settings with which their run began, whatever is edited while they wait.
+
+    Each of them parses the workflow anew, hours later. They get the name of a file with all settings in place of the
+    files of the configuration.
+    """
+    values = settings.model_dump(mode="json")
+    path = store / "settings" / f"{short_digest(values)}.json"
+    if not path.exists():
+        write_json(path, values)
+    given = workflow.config_settings.config_args or []
+    workflow.config_settings.configfiles = []
+    workflow.config_settings.config_args = [*given, f"{PINNED}={path}"]
+
+
+def read_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration as Snakemake merged it, or as it was when the run of this job began."""
+    return json.loads(Path(config[PINNED]).read_text()) if PINNED in config else config
+
+
+def computes_here(workflow: Any) -> bool:
+    """Whether jobs are started on this machine, and not handed to a cluster, nor by one to this machine."""
+    # The executor is not known yet while rules are read. `--jobs` is for those of clusters; see `check_jobs`.
+    return workflow.resource_settings.nodes is None and not workflow.remote_exec
+
+
+def check_jobs(workflow: Any) -> None:
+    """Raise UserError if `--jobs` is given on one machine, where Snakemake would then count no cores."""
+    if workflow.local_exec and workflow.resource_settings.nodes is not None:
+        raise UserError("--jobs (-j) is for the jobs of a cluster; on this machine, say --cores N")
+
+
+def limit_gpus(workflow: Any, gpus: int) -> int:
+    """How many GPUs the jobs on this machine may use at once: as many as there are, unless the user limits them.
+
+    Snakemake counts what jobs ask for against `--resources gpu=N`, and does not limit it where that is not given.
+    """
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", gpus)
+    return min(gpus, workflow.global_resources["gpu"].value)
+
+
+def _producer(workflow: Any, path: str) -> Any:
+    """The rule that makes a path, if there is one."""
+    return next((rule for rule in workflow.rules if rule.is_producer(path)), None)
+
+
+def _has_record(path: str) -> bool:
+    """Whether Snakemake remembers how it made a path (its file backend names records so)."""
+    name = urlsafe_b64encode(path.encode()).decode()
+    parts = [name[start : start + RECORD_NAME] for start in range(0, len(name), RECORD_NAME)]
+    return Path(".snakemake/metadata", *(f"@{part}" for part in parts[:-1]), parts[-1]).exists()
+
+
+@cache
+def _load_script(path: Path) -> tuple[ArgumentParser, dict[str, str]]:
+    """The parser of a script, and the digests of its source; scripts import little before they compute."""
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None and found.loader is not None  # the path ends in .py
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.build_parser(), source_digests(path)

@@ -1,0 +1,433 @@
+"""HTML pages as a flat stream of headers and Markdown pieces.
+
+A page is repaired by resiliparse's parser (lexbor), written out again, and read in one pass over its tags. Left out on
+the way is what no reader came for: scripts, forms, navigation, notices, what is invisible, blocks that are mostly
+links. Knows nothing of sections and lengths.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from textwrap import dedent
+
+from backtranslation.corpus.markdown import (
+    Header,
+    Piece,
+    ScopeEnd,
+    ScopeStart,
+    Token,
+    code_block,
+    join_pieces,
+    list_item,
+    table,
+)
+
+
+def _names(separated_by_spaces: str) -> frozenset[str]:
+    return frozenset(separated_by_spaces.split())
+
+
+SKIPPED = _names(
+    "noscript template svg iframe object applet canvas audio video map noembed noframes nav footer aside dialog menu "
+    "button select textarea label fieldset figcaption"
+)
+# Their content is not markup, or not text.
+RAW = re.compile(
+    r"<(script|style|xmp|plaintext|noscript|iframe|noembed|noframes)\b[^>]*>.*?</\1>|<!--.*?-->|<[!?][^>]*>", re.S
+)
+BOILERPLATE_WORDS = (
+    "nav|navbar|navigation|navheader|navfooter|menu|menubar|breadcrumbs?|sidebar|footer|cookies?|consent|gdpr|banner|"
+    "adverts?|advertisements?|advertising|ads?|adsense|sponsored|promo|promotion|newsletter|subscribe|subscription|signup|"
+    "login|share|sharing|sharebar|social|related|recommended|recommendations|comments?|disqus|pagination|pager|toc|"
+    "tableofcontents|skiplink|modal|popup|overlay|searchbox|searchform|toolbar|widget|hidden|copyright|disclaimer|linenos|"
+    "gutter|metadata|byline|caption|sphinxsidebar"
+)
+# A class or id that begins or ends with such a word. Layout classes like has-sidebar describe what is beside them.
+BOILERPLATE = re.compile(
+    rf'(?:class|id|role)="(?:[^"]*\s)?(?!(?:has|with|without|no|is|js)[-_])(?:(?:[\w-]*[-_])?(?:{BOILERPLATE_WORDS})'
+    rf'|(?:{BOILERPLATE_WORDS})[-_][\w-]*)(?=[\s"])',
+    re.IGNORECASE,
+)
+ROLES = "navigation|banner|contentinfo|search|complementary|dialog|alert|menu|menubar|toolbar"
+INVISIBLE = re.compile(
+    rf'role="(?:{ROLES})"|aria-hidden="true"|\shidden=|style="[^"]*(?:display:\s*none|visibility:\s*hidden)', re.I
+)
+# Marks beside the text: permanent links, footnote numbers, edit links.
+MARKS = re.compile(
+    r'class="(?:[^"]*\s)?(?:headerlink|anchor|reference|footnote-ref|footnote-reference|mw-editsection)[\s"]'
+)
+ADMONITION = re.compile(
+    r'class="(?:[^"]*[\s-])?(?:admonition|admonitionblock|note|tip|hint|warning|important|caution|danger)[\s"]',
+    re.IGNORECASE,
+)
+CAPTION = re.compile(r"(?:figure|fig\.|image|photo|screenshot) ?[\d.-]+\d", re.I)  # nothing without its picture
+PERMALINK = re.compile(r"\s*[#¶§🔗]\s*$")
+TAG = re.compile(r"<(/?[a-zA-Z][^\s>]*)([^>]*)>([^<]*)")  # serialised attributes hold no ">"
+
+VOID = _names("area base br col embed hr img input link meta param source track wbr")
+# Elements whose class may mark them as boilerplate; inside a line (a comment in a listing) it means something else.
+CONTAINERS = _names("div section ul ol dl p table td li header form center")
+MARKED = _names("a sup span")
+LISTS = _names("ul ol dl")
+ITEMS = _names("li dt dd")
+BLOCKS = _names(
+    "html body main article section div p center header hgroup form address blockquote details summary figure hr pre "
+    "ul ol dl li dt dd table caption thead tbody tfoot tr td th h1 h2 h3 h4 h5 h6"
+)
+LINE_BREAK = "\ue000"
+MAX_LINK_SHARE = 0.6
+MAX_NESTING = (
+    12  # deeper lists and tables are read as if they were not there: a hostile page nests them by the thousand
+)
+
+
+def html_pieces(html: str) -> list[Token]:
+    """Headers and text of a page, in its order. Raises resiliparse's HTMLParserException."""
+    from resiliparse.parse.html import HTMLTree
+
+    body = HTMLTree.parse(html).body
+    if body is None:
+        return []
+    page = _Page()
+    for tag in TAG.finditer(RAW.sub("", body.html)):
+        page.read(*tag.groups())
+    page.end_line()
+    return page.pieces
+
+
+@lru_cache(maxsize=10_000)
+def _is_left_out(tag: str, attributes: str) -> bool:
+    """Whether an element holds boilerplate, is invisible, or is a mark beside the text."""
+    if tag in CONTAINERS:
+        return bool(BOILERPLATE.search(attributes) or INVISIBLE.search(attributes))
+    return bool(MARKS.search(attributes))
+
+
+@lru_cache(maxsize=10_000)
+def _is_admonition(attributes: str) -> bool:
+    return bool(ADMONITION.search(attributes))
+
+
+@dataclass
+class _Container:
+    """An open list, item, quotation or note, and how deep it lies. Lists count characters and links."""
+
+    tag: str
+    depth: int
+    first_piece: int
+    ordinal: int = 0
+    indent: int = 0
+    characters: int = 0
+    links: int = 0
+
+
+@dataclass
+class _Table:
+    """An open table, how deep it lies, and what goes on after it."""
+
+    depth: int
+    pieces: list[Token]
+    containers: list[_Container]
+    rows: list[list[list[Token]]] = field(default_factory=list)
+    characters: int = 0
+    links: int = 0
+
+
+class _Page:
+    """What is known while the tags of a page go by: open containers and tables, and the line being written.
+
+    Depths count open elements; 0 means that there is no such element.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[Token] = []
+        self.containers: list[_Container] = []
+        self.tables: list[_Table] = []
+        self.line: list[str] = []
+        self.links = 0
+        self.depth = self.skip_depth = self.link_depth = self.code_depth = self.listing_depth = self.header_level = 0
+
+    def read(self, tag: str, attributes: str, text: str) -> None:
+        """Take in one tag and the text that follows it."""
+        if tag[0] == "/":
+            self.depth -= 1
+            if self.skip_depth:
+                if self.depth >= self.skip_depth:
+                    return
+                self.skip_depth = 0
+            elif self.listing_depth:
+                self.close_listing()
+            elif closer := CLOSERS.get(tag):
+                closer(self)
+        else:
+            if tag not in VOID:
+                self.depth += 1
+            if self.skip_depth:
+                return
+            if self.listing_depth:
+                self.read_in_listing(tag)
+            elif tag in SKIPPED or (
+                attributes and (tag in CONTAINERS or tag in MARKED) and _is_left_out(tag, attributes[:1000])
+            ):
+                if tag not in MARKED:
+                    self.end_line()
+                self.skip_depth = self.depth
+                return
+            elif opener := OPENERS.get(tag):
+                opener(self, tag, attributes)
+        if text and (self.line or self.listing_depth or not text.isspace()):
+            self.line.append(text)
+            if self.link_depth:
+                self.links += len(text)
+
+    def open_block(self, _tag: str, _attributes: str) -> None:
+        """A paragraph, or what begins one."""
+        self.end_line()
+
+    def open_header(self, tag: str, _attributes: str) -> None:
+        """h1 to h6."""
+        self.end_line()
+        self.header_level = int(tag[1])
+
+    def close_header(self) -> None:
+        """The end of a header."""
+        self.end_line()
+        self.header_level = 0
+
+    def open_division(self, tag: str, attributes: str) -> None:
+        """A div: nothing but a paragraph, unless it is a note."""
+        self.end_line()
+        if attributes and _is_admonition(attributes[:1000]):
+            self.open_container(tag, attributes)
+
+    def open_container(self, tag: str, attributes: str) -> None:
+        """A list, item or quotation."""
+        self.end_line()
+        if len(self.containers) < MAX_NESTING:
+            start = re.search(r'start="(\d{1,6})"', attributes) if tag == "ol" else None
+            self.containers.append(
+                _Container(tag, self.depth, len(self.pieces), ordinal=int(start[1]) - 1 if start else 0)
+            )
+
+    def close_container(self) -> None:
+        """The end of one of these; a list that is mostly links goes."""
+        self.end_line()
+        if not self.containers or self.containers[-1].depth <= self.depth:
+            return
+        closed = self.containers.pop()
+        if closed.links > MAX_LINK_SHARE * closed.characters:
+            del self.pieces[closed.first_piece :]
+        elif outer := self.innermost_list():
+            outer.links += closed.links
+            outer.characters += closed.characters
+
+    def open_scope(self, _tag: str, _attributes: str) -> None:
+        """A section or article."""
+        self.end_line()
+        if not self.containers:
+            self.pieces.append(ScopeStart())
+
+    def close_scope(self) -> None:
+        """The end of one."""
+        self.end_line()
+        if not self.containers:
+            self.pieces.append(ScopeEnd())
+
+    def open_table(self, _tag: str, _attributes: str) -> None:
+        """A table; what stands in it is collected cell by cell."""
+        self.end_line()
+        if len(self.tables) < MAX_NESTING:
+            self.tables.append(_Table(self.depth, self.pieces, self.containers))
+            self.pieces, self.containers = [], []
+
+    def open_row(self, _tag: str, _attributes: str) -> None:
+        """tr."""
+        self.end_line()
+        if self.tables:
+            self.tables[-1].rows.append([])
+
+    def open_cell(self, _tag: str, _attributes: str) -> None:
+        """td or th."""
+        self.end_line()
+        if self.tables and self.tables[-1].rows:
+            self.pieces, self.containers = [], []
+            self.tables[-1].rows[-1].append(self.pieces)
+
+    def close_table(self) -> None:
+        """Write a table that holds data as Markdown; one that only lays out the page is read cell by cell."""
+        self.end_line()
+        if not self.tables or self.tables[-1].depth <= self.depth:
+            return
+        closed = self.tables.pop()
+        self.pieces, self.containers = closed.pieces, closed.containers
+        if closed.links > MAX_LINK_SHARE * closed.characters:
+            return
+        rows = [row for row in closed.rows if any(row)]
+        if texts := _texts_of_data(rows):
+            self.write(table(texts))
+            return
+        for piece in (piece for row in rows for cell in row for piece in cell):
+            if isinstance(piece, Piece):
+                self.write(piece.text, piece.tight)
+            elif isinstance(piece, Header):
+                self.write_header(piece)
+            elif not self.containers:
+                self.pieces.append(piece)
+
+    def open_listing(self, _tag: str, _attributes: str) -> None:
+        """pre."""
+        self.end_line()
+        self.listing_depth = self.depth
+
+    def read_in_listing(self, tag: str) -> None:
+        """A tag inside pre: only line breaks count."""
+        if tag == "br" or (tag in BLOCKS and self.line and not self.line[-1].endswith("\n")):
+            self.line.append("\n")
+
+    def close_listing(self) -> None:
+        """Write the code block if this is its end."""
+        if self.depth >= self.listing_depth:
+            return
+        text = dedent(re.sub(r"^(?:[ \t]*\n)+", "", _unescape("".join(self.line)))).rstrip()
+        self.line, self.links, self.listing_depth = [], 0, 0
+        if text:
+            self.write(code_block(text))
+
+    def open_break(self, _tag: str, _attributes: str) -> None:
+        """br."""
+        self.line.append(LINE_BREAK)
+
+    def open_link(self, _tag: str, attributes: str) -> None:
+        """a."""
+        if not self.link_depth and "href=" in attributes:
+            self.link_depth = self.depth
+
+    def close_link(self) -> None:
+        """The end of a link."""
+        if self.depth < self.link_depth:
+            self.link_depth = 0
+
+    def open_code(self, _tag: str, _attributes: str) -> None:
+        """Code within a line."""
+        if not self.code_depth:
+            self.code_depth = self.depth
+            self.line.append("`")
+
+    def close_code(self) -> None:
+        """Its end."""
+        if self.depth < self.code_depth:
+            self.code_depth = 0
+            self.line.append("`")
+
+    def end_line(self) -> None:
+        """Write the paragraph or header that ends here."""
+        if not self.line:
+            return
+        text, links = _plain("".join(self.line)), self.links
+        self.line, self.links = [], 0
+        if not any(map(str.isalnum, text)) or (len(text) < 200 and CAPTION.match(text)):
+            return
+        if text.count("`") % 2:  # code that goes on in the next paragraph
+            text = text.replace("`", "")
+        if self.header_level:
+            self.write_header(Header(self.header_level, PERMALINK.sub("", text.replace("\n", " "))))
+        elif enclosing := self.innermost_list() or (self.tables and self.tables[-1]):
+            enclosing.characters += len(text)
+            enclosing.links += links
+            self.write(text)
+        elif links <= MAX_LINK_SHARE * len(text) or text.endswith((".", ":", "!", "?")):
+            self.write(text)
+
+    def write_header(self, header: Header) -> None:
+        """A header inside a list, quotation or note is only a line in bold: nothing outside stands under it."""
+        if self.containers:
+            self.write(f"**{header.text}**")
+        else:
+            self.pieces.append(header)
+
+    def write(self, text: str, tight: bool = False) -> None:
+        """Add a piece, marked and indented as the open containers ask."""
+        if not self.containers:
+            self.pieces.append(Piece(text, tight))
+            return
+        first = rest = ""
+        outermost = listing = None
+        for container in self.containers:
+            if container.tag in LISTS:
+                outermost, listing = outermost or container, container
+            elif container.tag == "blockquote":
+                first += "> "
+                rest += "> "
+            elif container.tag in ITEMS and listing and outermost:
+                marker = " " * container.indent
+                if not container.indent:
+                    marker = _item_marker(container, listing)
+                    container.indent = len(marker)
+                    tight = tight or len(self.pieces) > outermost.first_piece
+                first += marker
+                rest += " " * container.indent
+        self.pieces.append(list_item(text, first, rest, tight))
+
+    def innermost_list(self) -> _Container | None:
+        """The list whose links are counted."""
+        return next((container for container in reversed(self.containers) if container.tag in LISTS), None)
+
+
+def _item_marker(item: _Container, listing: _Container) -> str:
+    if item.tag == "dd":  # continues the item that its term began
+        return "  "
+    if listing.tag == "ol":
+        listing.ordinal += 1
+        return f"{listing.ordinal}. "
+    return "- "
+
+
+def _texts_of_data(rows: list[list[list[Token]]]) -> list[list[str]] | None:
+    """The cells of a table with several rows and columns of one line each; None if it lays out a page."""
+    if sum(sum(map(bool, row)) > 1 for row in rows) < 2:
+        return None
+    for cell in (cell for row in rows for cell in row):
+        if len(cell) > 1 or not all(isinstance(piece, Piece) and "\n" not in piece.text for piece in cell):
+            return None
+    return [[join_pieces([piece for piece in cell if isinstance(piece, Piece)]) for cell in row] for row in rows]
+
+
+def _unescape(text: str) -> str:
+    """Undo the only escapes that a serialised page has in its text."""
+    if "&" not in text:
+        return text
+    return text.replace("&nbsp;", " ").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _plain(text: str) -> str:
+    """Text of a line: white space squeezed, line breaks kept."""
+    text = " ".join(_unescape(text).split())
+    if " ." in text or " ," in text:  # where a picture was left out
+        text = re.sub(r" ([.,])(?= |$)", r"\1", text)
+    return re.sub(rf"\s*{LINE_BREAK}\s*", "\n", text).strip() if LINE_BREAK in text else text
+
+
+OPENERS: dict[str, Callable[[_Page, str, str], None]] = {
+    **dict.fromkeys(BLOCKS, _Page.open_block),
+    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), _Page.open_header),
+    **dict.fromkeys((*LISTS, *ITEMS, "blockquote"), _Page.open_container),
+    **dict.fromkeys(("section", "article"), _Page.open_scope),
+    **dict.fromkeys(("td", "th"), _Page.open_cell),
+    **dict.fromkeys(("code", "tt", "kbd", "samp"), _Page.open_code),
+    "div": _Page.open_division,
+    "table": _Page.open_table,
+    "tr": _Page.open_row,
+    "pre": _Page.open_listing,
+    "br": _Page.open_break,
+    "a": _Page.open_link,
+}
+CLOSERS: dict[str, Callable[[_Page], None]] = {
+    **dict.fromkeys((f"/{tag}" for tag in BLOCKS), _Page.end_line),
+    **dict.fromkeys(("/h1", "/h2", "/h3", "/h4", "/h5", "/h6"), _Page.close_header),
+    **dict.fromkeys((*(f"/{tag}" for tag in (*LISTS, *ITEMS)), "/blockquote", "/div"), _Page.close_container),
+    **dict.fromkeys(("/section", "/article"), _Page.close_scope),
+    **dict.fromkeys(("/code", "/tt", "/kbd", "/samp"), _Page.close_code),
+    "/table": _Page.close_table,
+    "/a": _Page.close_link,
+}

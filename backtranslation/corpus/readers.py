@@ -1,0 +1,425 @@
+"""Documents out of corpus files: WARC, WET, HTML files, JSON lines, Parquet.
+
+Reads a file as a stream and never holds more than one document. What cannot be used is skipped and noted in a `Tally`;
+a file that cannot be read at all raises DataError. Knows where a document lies, not what it says: cutting it up is the
+work of `segments`. Importing this module is cheap, so that the list of shards can be made while a workflow is planned.
+"""
+
+import json
+import logging
+import re
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import Field
+
+from backtranslation.corpus.decoding import decode_text
+from backtranslation.files import DataError, UserError, open_binary
+from backtranslation.settings import Fields, PositiveInt, Slice, Source
+
+log = logging.getLogger("backtranslation")
+
+HTML_SUFFIXES = (".html", ".htm", ".xhtml")
+SUFFIXES = {
+    "warc": (".warc", ".warc.gz", ".warc.zst"),
+    "wet": (".warc.wet", ".warc.wet.gz", ".warc.wet.zst", ".wet", ".wet.gz", ".wet.zst"),
+    "html": HTML_SUFFIXES,
+    "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
+    "parquet": (".parquet",),
+}
+# First bytes of a record, or of the compressed member that holds it: where reading goes on after damage.
+RECORD_STARTS = (b"WARC/1.", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
+ARCHIVED_TYPES = {"warc": ("text/html", "application/xhtml+xml"), "wet": ("text/plain",)}
+EXAMPLES_IN_LOG = 5
+MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, however short the page
+
+
+class ShardIdentity(Slice):
+    """What a shard is, wherever its file lies."""
+
+    name: str
+    source: str
+    format: Literal["warc", "wet", "html", "jsonl", "parquet"]
+    split: PositiveInt = Field(1, description="which part of the file, from 1 on")
+    splits: PositiveInt = Field(1, description="records are dealt out to so many parts in turn")
+
+
+class Shard(ShardIdentity):
+    """One corpus file (or folder of HTML files), or one part of it."""
+
+    path: str
+
+    def files(self) -> list[str]:
+        """The files it is made of: of a folder, all HTML files below it."""
+        return [str(file) for file in _html_files(Path(self.path))] if Path(self.path).is_dir() else [self.path]
+
+    def without_path(self) -> ShardIdentity:
+        """The part that a result depends on."""
+        return ShardIdentity(**self.model_dump(exclude={"path"}))
+
+
+@dataclass(frozen=True)
+class Document:
+    """One page or text, and where it came from.
+
+    `record_offset` is a byte offset in WARC files and (uncompressed) JSON lines, a row number in Parquet, 0 in HTML
+    files. `file` is the file's name, below the folder where the input is a folder.
+    """
+
+    content: str
+    is_html: bool
+    url: str
+    file: str
+    record_offset: int
+
+
+@dataclass
+class Tally:
+    """Counts by reason; the first few things that were skipped for a reason are named in the log."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, reason: str, where: str) -> None:
+        """Count something that was left out, and name it."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= EXAMPLES_IN_LOG:
+            last = " (further ones are only counted)" if self.counts[reason] == EXAMPLES_IN_LOG else ""
+            log.warning("skipped, %s: %s%s", reason, where, last)
+
+
+def list_shards(sources: Collection[Source], promised: Collection[str] = ()) -> list[Shard]:
+    """All shards in the order of the sources; names do not change when files are added.
+
+    `promised` are files that need not exist yet, because the run makes them. Raises UserError, naming the source, for
+    a path that matches nothing or whose format is unknown, and for two shards of one name.
+    """
+    shards: dict[str, Shard] = {}
+    for source in sources:
+        for path, name in _source_files(source, promised):
+            file_format = _file_format(source, path)
+            for split in range(1, source.splits + 1):
+                part = f".part{split}" if source.splits > 1 else ""
+                shard = Shard(
+                    name=f"{source.name}-{name}{part}", source=source.name, path=path, format=file_format,
+                    split=split, splits=source.splits,
+                )  # fmt: skip
+                if shard.name in shards:
+                    raise UserError(
+                        f"config: corpus.sources: {source.name}: {shards[shard.name].path} and {path} would both be"
+                        f" shard {shard.name}"
+                    )
+                shards[shard.name] = shard
+    return list(shards.values())
+
+
+def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield (path, name of its shard within the source), sorted within each entry of `paths`."""
+    for pattern in source.paths:
+        if not re.search(r"[*?\[]", pattern):
+            if not Path(pattern).exists() and pattern not in promised:
+                raise UserError(f"config: corpus.sources: {source.name}: {pattern} does not exist")
+            yield pattern, _shard_name(Path(pattern).name)
+            continue
+        parts = Path(pattern).parts
+        fixed = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
+        root = Path(*parts[:fixed])
+        found = {str(path) for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file()}
+        found |= {path for path in promised if fnmatchcase(path, pattern)}
+        if not found:
+            raise UserError(f"config: corpus.sources: {source.name}: {pattern} matches no file")
+        for path in sorted(found):
+            yield path, _shard_name(str(Path(path).relative_to(root)))
+
+
+def _shard_name(relative_path: str) -> str:
+    suffixes = sorted((suffix for known in SUFFIXES.values() for suffix in known), key=len, reverse=True)
+    stem = next((relative_path.removesuffix(suffix) for suffix in suffixes if relative_path.endswith(suffix)), None)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", stem or relative_path)
+
+
+def _file_format(source: Source, path: str) -> str:
+    if source.format != "auto":
+        return source.format
+    if Path(path).is_dir():
+        return "html"
+    for name, suffixes in SUFFIXES.items():
+        if path.endswith(suffixes):
+            return name
+    raise UserError(f"config: corpus.sources: {source.name}: the suffix of {path} says no format; set `format`")
+
+
+def read_documents(
+    path: Path, shard: ShardIdentity, fields: Fields, max_bytes: int, tally: Tally
+) -> Iterator[Document]:
+    """Yield the documents of a shard; pages of more than `max_bytes` are skipped.
+
+    Counts `records/read` and every skipped record in `tally`. Raises DataError when nothing in the file can be read.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        tally.skip("files/empty", path.name)
+        return
+    share = _Share(shard.split, shard.splits)
+    if shard.format in ("warc", "wet"):
+        yield from _read_archive(path, shard.format, share, max_bytes, tally)
+    elif shard.format == "html":
+        yield from _read_html(path, share, max_bytes, tally)
+    elif shard.format == "jsonl":
+        yield from _read_json_lines(path, fields, share, max_bytes, tally)
+    else:
+        yield from _read_parquet(path, fields, share, max_bytes, tally)
+
+
+@dataclass
+class _Share:
+    """Deals records out to the parts of a file in turn."""
+
+    split: int
+    splits: int
+    seen: int = 0
+
+    def takes_next(self) -> bool:
+        """Whether the next record belongs to this part."""
+        self.seen += 1
+        return (self.seen - self.split) % self.splits == 0
+
+
+def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """Records of a WARC or WET file; after damage, reading goes on at the next record or compressed member."""
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    kinds = WarcRecordType.conversion if file_format == "wet" else WarcRecordType.response | WarcRecordType.resource
+    found_any = False
+
+    def note_any(_record: Any) -> bool:
+        nonlocal found_any
+        found_any = True
+        return True
+
+    with path.open("rb") as stream:
+        start: int | None = 0
+        while start is not None:
+            position = start
+            went_on = start == 0
+            stream.seek(position)
+            try:
+                for record in ArchiveIterator(stream, func_filter=note_any, auto_decode="all"):
+                    position, went_on = record.stream_pos, True
+                    if record.record_type & kinds and share.takes_next():
+                        yield from _archive_document(record, path.name, file_format, max_bytes, tally)
+                start = None
+            except OSError as error:
+                if not found_any and position == 0 and not _holds_record(path):
+                    raise DataError(f"{path}: not a {file_format.upper()} file ({error})") from None
+                if went_on:  # else this is still the same damage
+                    tally.skip("files/damaged stretch", f"{path.name} after byte {position} ({error})")
+                start = _next_record_start(stream, position + 1)
+    if not found_any:
+        raise DataError(f"{path}: not a {file_format.upper()} file (no record in it)")
+
+
+def _holds_record(path: Path) -> bool:
+    """Whether the file starts as a WARC file does."""
+    with path.open("rb") as stream:
+        return stream.read(16).startswith(RECORD_STARTS)
+
+
+def _next_record_start(stream: IO[bytes], position: int) -> int | None:
+    """Offset of the next thing from `position` on that looks like the start of a record."""
+    pattern = re.compile(b"|".join(re.escape(start) for start in RECORD_STARTS))
+    stream.seek(position)
+    kept = b""
+    while chunk := stream.read(1 << 20):
+        window = kept + chunk
+        if found := pattern.search(window):
+            return position - len(kept) + found.start()
+        kept = window[-8:]
+        position += len(chunk)
+    return None
+
+
+def _archive_document(record: Any, file: str, file_format: str, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """The document of one record, or nothing."""
+    tally.counts["records/read"] += 1
+    url = record.headers.get("WARC-Target-URI") or ""
+    where = f"{url or 'a record'} at byte {record.stream_pos} of {file}"
+    kind = (record.http_content_type if record.is_http else record.headers.get("Content-Type")) or ""
+    content_type = kind.split(";")[0].strip().lower()
+    status = record.http_headers.status_code if record.is_http and record.http_headers else 200
+    if not url:
+        tally.skip("records/no address", where)
+    elif status != 200:
+        tally.skip("records/HTTP status other than 200", f"{where}: {status}")
+    elif content_type not in ARCHIVED_TYPES[file_format]:
+        tally.skip("records/not HTML", f"{where}: {kind}")
+    elif record.content_length > max_bytes:
+        tally.skip("records/too large", f"{where}: {record.content_length:,} bytes")
+    else:
+        declared_length = record.content_length
+        charset = record.http_charset if record.is_http else None
+        encoded = record.is_http and record.http_headers is not None and _is_encoded(record.http_headers)
+        try:
+            data = record.reader.read(max_bytes + 1)
+        except OSError as error:
+            tally.skip("records/damaged", f"{where} ({error})")
+            return
+        if not encoded and len(data) < declared_length:
+            tally.skip("records/cut short", f"{where}: {len(data):,} of {declared_length:,} bytes")
+            return
+        is_html = file_format == "warc"
+        content = _usable_text(data, charset, where, max_bytes, tally)
+        if content is not None and not (is_html and _has_too_many_tags(content, where, tally)):
+            yield Document(content, is_html, url, file, record.stream_pos)
+
+
+def _is_encoded(headers: Any) -> bool:
+    """Whether the length of the body says nothing about the length of the page."""
+    return bool(headers.get("Content-Encoding") or headers.get("Transfer-Encoding"))
+
+
+def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """One HTML file, or all below a folder in the order of their paths; the address is the path."""
+    paths = _html_files(path) if path.is_dir() else [path]
+    if not paths:
+        raise DataError(f"{path}: no HTML file in this folder")
+    for file in paths:
+        if not share.takes_next():
+            continue
+        tally.counts["records/read"] += 1
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        if file.stat().st_size > max_bytes:
+            tally.skip("records/too large", f"{name}: {file.stat().st_size:,} bytes")
+            continue
+        content = _usable_text(file.read_bytes(), None, name, max_bytes, tally)
+        if content is not None and not _has_too_many_tags(content, name, tally):
+            yield Document(content, True, name, name, 0)
+
+
+def _html_files(folder: Path) -> list[Path]:
+    """All HTML files below a folder, but for hidden ones, which are no part of a folder's content."""
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+
+
+def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """Objects with a text or HTML field."""
+    offset = 0
+    with open_binary(path) as stream:
+        while True:
+            try:
+                line = stream.readline(2 * max_bytes)
+                length = len(line)
+                too_large = length == 2 * max_bytes
+                while line and not line.endswith(b"\n") and too_large:
+                    line = stream.readline(1 << 20)
+                    length += len(line)
+            except (OSError, EOFError, zlib.error) as error:
+                if not tally.counts["records/read"]:
+                    raise DataError(f"{path}: cannot be read ({error})") from None
+                tally.skip("files/damaged stretch", f"{path.name} after byte {offset} ({error})")
+                return
+            if not length:
+                if share.splits == 1:
+                    _check_rows(path, fields, tally)
+                return
+            where = f"the line at byte {offset} of {path.name}"
+            if share.takes_next():
+                tally.counts["records/read"] += 1
+                if too_large:
+                    tally.skip("records/too large", f"{where}: {length:,} bytes")
+                else:
+                    yield from _json_document(line, fields, where, path.name, offset, max_bytes, tally)
+            offset += length
+
+
+def _check_rows(path: Path, fields: Fields, tally: Tally) -> None:
+    """Raise DataError if there were rows, and none had the expected form."""
+    read, bad = tally.counts["records/read"], tally.counts["records/bad JSON"] + tally.counts["records/no text"]
+    if read == bad > 0:
+        raise DataError(f"{path}: no row is an object with a field {fields.text_field!r} or {fields.html_field!r}")
+
+
+def _json_document(
+    line: bytes, fields: Fields, where: str, file: str, offset: int, max_bytes: int, tally: Tally
+) -> Iterator[Document]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        tally.skip("records/bad JSON", f"{where} ({error})")
+        return
+    if not isinstance(row, dict):
+        tally.skip("records/bad JSON", f"{where} (not an object)")
+        return
+    yield from _row_document(row, fields, where, file, offset, max_bytes, tally)
+
+
+def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """Rows of a table with a text or HTML column."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(path, buffer_size=1 << 20)
+        columns = [
+            name
+            for name in (fields.url_field, fields.text_field, fields.html_field)
+            if name in table.schema_arrow.names
+        ]
+        if not {fields.text_field, fields.html_field} & set(columns):
+            raise DataError(f"{path}: no column {fields.text_field!r} or {fields.html_field!r}")
+        number = 0
+        for batch in table.iter_batches(batch_size=1, columns=columns):
+            for row in batch.to_pylist():
+                if share.takes_next():
+                    tally.counts["records/read"] += 1
+                    where = f"row {number} of {path.name}"
+                    yield from _row_document(row, fields, where, path.name, number, max_bytes, tally)
+                number += 1
+    except (pyarrow.ArrowException, OSError) as error:
+        if not tally.counts["records/read"]:
+            raise DataError(f"{path}: cannot be read as Parquet ({error})") from None
+        tally.skip("files/damaged stretch", f"{path.name} after row {number} ({error})")
+
+
+def _row_document(
+    row: dict[str, Any], fields: Fields, where: str, file: str, offset: int, max_bytes: int, tally: Tally
+) -> Iterator[Document]:
+    """The document of one row: its HTML where there is some, else its text."""
+    html, text = row.get(fields.html_field), row.get(fields.text_field)
+    content = html or text
+    url = row.get(fields.url_field)
+    if not isinstance(content, str):
+        tally.skip("records/no text", where)
+    elif len(content) > max_bytes:
+        tally.skip("records/too large", f"{where}: {len(content):,} characters")
+    elif not (html and _has_too_many_tags(content, where, tally)):
+        content = content.encode("utf-8", "replace").decode("utf-8")  # JSON may hold half a surrogate pair
+        yield Document(content, bool(html), url if isinstance(url, str) else "", file, offset)
+
+
+def _usable_text(data: bytes, charset: str | None, where: str, max_bytes: int, tally: Tally) -> str | None:
+    """The decoded bytes, or None with the reason counted."""
+    if len(data) > max_bytes:
+        tally.skip("records/too large", f"{where}: more than {max_bytes:,} bytes")
+        return None
+    if not data.strip():
+        tally.skip("records/empty", where)
+        return None
+    text = decode_text(data, charset)
+    if text.count("\ufffd") + text.count("\0") > len(text) / 100:
+        tally.skip("records/not text", where)
+        return None
+    return text
+
+
+def _has_too_many_tags(html: str, where: str, tally: Tally) -> bool:
+    if (tags := html.count("<")) <= MAX_TAGS:
+        return False
+    tally.skip("records/too many tags", f"{where}: {tags:,}")
+    return True

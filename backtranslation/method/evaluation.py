@@ -1,0 +1,161 @@
+"""What a model is worth: loss on held-out pairs, answers to held-out instructions, and which of two answers is better.
+
+Knows nothing of how the model was made. Win rates and intervals are made from these rows in `statistics`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from backtranslation.files import DataError, Row
+from backtranslation.jobs.progress import Progress
+from backtranslation.models.engine import Engine, Request, choose_all, generate_all, row_seed
+from backtranslation.models.prompts import (
+    NO_LABEL,
+    EncodedPair,
+    PromptSet,
+    forward_message,
+    judge_message,
+    render_prompt,
+)
+from backtranslation.settings import Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOSS_BATCH_TOKENS = 4096
+JUDGEMENT_LABEL = "Better:"
+JUDGEMENT_CHOICES = (" 1", " 2")
+
+
+@dataclass(frozen=True)
+class PairLoss:
+    """Loss of one pair: mean nats per target token, and the number of these."""
+
+    id: str
+    loss: float
+    tokens: int
+
+
+@torch.inference_mode()
+def held_out_losses(model: "PreTrainedModel", pairs: Sequence[EncodedPair]) -> list[PairLoss]:
+    """Loss of every pair, in the order given, the model in evaluation mode on its own device."""
+    model.eval()
+    found: dict[str, PairLoss] = {}
+    progress = Progress(len(pairs), "held-out losses")
+    for batch in _batches(pairs):
+        for loss in _batch_losses(model, batch):
+            found[loss.id] = loss
+        progress.add(len(batch), sum(len(pair.ids) for pair in batch))
+    progress.tell()
+    return [found[pair.id] for pair in pairs]
+
+
+def mean_loss(losses: Iterable[PairLoss]) -> tuple[float, int]:
+    """(Mean nats over all target tokens, number of target tokens)."""
+    nats, tokens = 0.0, 0
+    for pair in losses:
+        nats += pair.loss * pair.tokens
+        tokens += pair.tokens
+    return nats / tokens, tokens
+
+
+def _batches(pairs: Sequence[EncodedPair]) -> Iterator[list[EncodedPair]]:
+    """Pairs of like length together, at most LOSS_BATCH_TOKENS tokens with padding (one pair at least)."""
+    batch: list[EncodedPair] = []
+    for pair in sorted(pairs, key=lambda pair: len(pair.ids)):
+        if batch and len(pair.ids) * (len(batch) + 1) > LOSS_BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(pair)
+    if batch:
+        yield batch
+
+
+def _batch_losses(model: "PreTrainedModel", batch: Sequence[EncodedPair]) -> Iterator[PairLoss]:
+    """Losses of pairs padded on the right: ids, labels and mask have the shape (pairs, longest)."""
+    longest = max(len(pair.ids) for pair in batch)
+    ids, labels, mask = (torch.full((len(batch), longest), fill) for fill in (0, NO_LABEL, 0))
+    for row, pair in enumerate(batch):
+        ids[row, : len(pair.ids)] = torch.tensor(pair.ids.tolist())
+        labels[row, : len(pair.ids)] = torch.tensor(pair.labels)
+        mask[row, : len(pair.ids)] = 1
+    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
+    for pair, pair_logits, pair_labels in zip(batch, logits[:, :-1], labels[:, 1:].to(model.device), strict=True):
+        learnt = pair_labels != NO_LABEL
+        loss = functional.cross_entropy(pair_logits[learnt].float(), pair_labels[learnt])
+        yield PairLoss(pair.id, loss.item(), int(learnt.sum()))
+
+
+def answer_instructions(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: PromptSet,
+    pairs: Sequence[Row],
+    sampling: Sampling,
+    random_seed: int,
+    journal: Path,
+) -> list[Row]:
+    """Answers to held-out instructions: {"id", "instruction", "reference", "answer"}, in the order of the pairs."""
+    requests = [
+        Request(
+            pair["id"],
+            render_prompt(tokenizer, forward_message(prompts, pair["instruction"], "answer")),
+            row_seed(random_seed, pair["id"]),
+        )
+        for pair in pairs
+    ]
+    answers = generate_all(engine, requests, sampling, journal)
+    return [
+        {
+            "id": pair["id"],
+            "instruction": pair["instruction"],
+            "reference": pair["response"],
+            "answer": answers[pair["id"]].text.strip(),
+        }
+        for pair in pairs
+    ]
+
+
+def judge_answers(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: PromptSet,
+    first_answers: Sequence[Row],
+    second_answers: Sequence[Row],
+    work: Path,
+) -> list[Row]:
+    """The probability that the first model's answer is the better one, shown first and shown second.
+
+    `work` is a folder for what a killed process had done. Nothing is generated: the probabilities of the two choices
+    are read at the place where the judge names one. Raises DataError when the two models did not answer the same
+    instructions.
+    """
+    if [row["id"] for row in first_answers] != [row["id"] for row in second_answers]:
+        raise DataError("the two files of answers do not hold the same instructions in the same order")
+
+    def chances(shown_first: Sequence[Row], shown_second: Sequence[Row], journal: Path) -> dict[str, float]:
+        questions = [
+            (one["id"], _judge_prompt(tokenizer, prompts, one["instruction"], one["answer"], two["answer"]))
+            for one, two in zip(shown_first, shown_second, strict=True)
+        ]
+        chosen = choose_all(engine, questions, JUDGEMENT_CHOICES, journal)
+        return {row_id: shares[0] for row_id, shares in chosen.items()}
+
+    forward = chances(first_answers, second_answers, work / "forward.jsonl")
+    reverse = chances(second_answers, first_answers, work / "reversed.jsonl")
+    return [
+        {"id": row["id"], "first_wins_forward": forward[row["id"]], "first_wins_reversed": 1 - reverse[row["id"]]}
+        for row in first_answers
+    ]
+
+
+def _judge_prompt(
+    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, instruction: str, first: str, second: str
+) -> str:
+    """The question to the judge, up to the number it answers with."""
+    return render_prompt(tokenizer, judge_message(prompts, instruction, first, second)) + JUDGEMENT_LABEL

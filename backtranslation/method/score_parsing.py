@@ -1,0 +1,70 @@
+"""Read the score out of a scorer's text. What cannot be read is a reason, never a number.
+
+The rules answer what broke earlier reproductions: the last score counts, decimals are scores, `45` and `10` are not.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from backtranslation.files import DataError, Row
+from backtranslation.method.scoring import SCORE_LABEL, expected_score
+
+NUMBER = re.compile(r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?")
+EXAMPLES = 3
+
+
+def parse_score(raw: str) -> tuple[float | None, str | None]:
+    """(score from 1 to 5, None), or (None, why there is none).
+
+    Reasons: empty, no_score (nothing like `Score:`), no_number (nothing after it), ambiguous (`4-5`, `4 or 5`),
+    other_scale (`8/10`), out_of_range.
+    """
+    if not raw.strip():
+        return None, "empty"
+    labels = list(SCORE_LABEL.finditer(raw))
+    if not labels:
+        return None, "no_score"
+    rest = raw[labels[-1].end() :]
+    number = NUMBER.match(rest)
+    if number is None:
+        return None, "no_number"
+    if re.match(r"[*_\s]*([-\u2013]|to|or)\s*\d|[\w%]", rest[number.end() :], re.IGNORECASE):
+        return None, "ambiguous"
+    if number[2] not in (None, "5"):
+        return None, "other_scale"
+    score = float(number[1].replace(",", "."))
+    return (score, None) if 1 <= score <= 5 else (None, "out_of_range")
+
+
+def parse_judgement(row: Row) -> Row:
+    """A generated score with its numbers: {"id", "raw", "score", "failure", "expected_score"}."""
+    score, failure = parse_score(row["raw"])
+    expected = round(expected_score(row["digit_probabilities"]), 6)
+    return {"id": row["id"], "raw": row["raw"], "score": score, "failure": failure, "expected_score": expected}
+
+
+def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
+    """Raise DataError, with counts by reason and three raw texts, if too many scores could not be read.
+
+    Too many is more than `max_share` beyond chance (the 95 % Wilson interval lies above it): a shard may be small.
+    """
+    failed = [row for row in scores if row["failure"]]
+    if _least_share(len(failed), len(scores)) <= max_share:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["failure"] for r in failed).most_common())
+    examples = "\n".join(f"  {row['id']} ({row['failure']}): {row['raw']!r}" for row in failed[:EXAMPLES])
+    raise DataError(
+        f"{len(failed)} of {len(scores)} scores cannot be read ({reasons}), more than scoring.max_unparsable_share = "
+        f"{max_share}. For example:\n{examples}"
+    )
+
+
+def _least_share(count: int, total: int) -> float:
+    """Lower end of the 95 % Wilson interval of a share; 0 of nothing."""
+    if not total:
+        return 0.0
+    share, z = count / total, 1.96
+    half_width = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    return (share + z * z / (2 * total) - half_width) / (1 + z * z / total)

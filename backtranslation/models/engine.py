@@ -1,0 +1,103 @@
+"""The engine interface: text is generated, and choices are weighed, behind two functions; all engines look alike.
+
+Knows nothing of what the texts are for.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from backtranslation.files import Row
+from backtranslation.jobs.journal import complete_journal
+from backtranslation.jobs.progress import Progress
+from backtranslation.models.prompts import PromptSet
+from backtranslation.settings import Generation, ModelLoading, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Request:
+    """A rendered prompt; `seed` makes its random numbers, whatever batch it is in."""
+
+    id: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The text written for a request, and its tokens, without the one that ended it (`finished`)."""
+
+    id: str
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Engine(Protocol):
+    """What every engine offers. Both functions may yield in any order."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Complete every request."""
+
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+        """For every (id, text): how probable each choice is as its continuation; the shares sum to 1.
+
+        The choices must differ in the first token that is not common to all.
+        """
+
+
+def generate_all(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling, journal: Path
+) -> dict[str, Completion]:
+    """Completions of all requests by id; those that the journal holds are not asked for again."""
+
+    def generate_missing(there: dict[str, Row]) -> Iterator[Row]:
+        progress = Progress(len(requests), already=len(there))
+        missing = [request for request in requests if request.id not in there]
+        for completion in engine.generate(missing, sampling):
+            progress.add(tokens=completion.tokens)
+            yield asdict(completion)
+        progress.tell()
+
+    rows = complete_journal(journal, generate_missing)
+    return {row_id: Completion(**row) for row_id, row in rows.items()}
+
+
+def choose_all(
+    engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path
+) -> dict[str, list[float]]:
+    """Shares of the choices by id; those that the journal holds are not asked for again."""
+
+    def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
+        progress = Progress(len(prompts), already=len(there))
+        missing = [(row_id, text) for row_id, text in prompts if row_id not in there]
+        for row_id, shares in engine.choose(missing, choices):
+            progress.add()
+            yield {"id": row_id, "shares": shares}
+        progress.tell()
+
+    rows = complete_journal(journal, choose_missing)
+    return {row_id: row["shares"] for row_id, row in rows.items()}
+
+
+def row_seed(random_seed: int, row_id: str, sample: int = 0) -> int:
+    """The random seed of a row: the same on every machine, in every shard and batch."""
+    digest = hashlib.blake2b(f"{random_seed}\0{sample}\0{row_id}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def load_engine(
+    generation: Generation, model_path: str, loading: ModelLoading, prompts: PromptSet
+) -> tuple[Engine, "PreTrainedTokenizerBase"]:
+    """The engine of the settings with a model in it, and the model's tokenizer. Raises ModelError naming the path."""
+    from backtranslation.models.loading import load_for_inference, load_tokenizer
+    from backtranslation.models.transformers_engine import TransformersEngine
+
+    tokenizer = load_tokenizer(model_path, loading, prompts)
+    model = load_for_inference(model_path, loading)
+    return TransformersEngine(model, tokenizer, generation.batch_tokens), tokenizer

@@ -1,0 +1,289 @@
+"""The report: what its sections hold, which examples it shows, and the one HTML page that shows them.
+
+Takes rows and tables, names no file. Everything shown is untrusted: the template escapes all of it, an address becomes
+a link only if it is http or https, and the page's content policy forbids scripts altogether.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from backtranslation.files import Row
+from backtranslation.report import figures
+from backtranslation.report.statistics import (
+    Comparison,
+    Estimate,
+    Lengths,
+    LossEstimate,
+    Overlap,
+    PairLengths,
+    ScoreSummary,
+)
+
+FUNNEL_UNITS = ("files", "records", "sections", "segments")
+# What is passed on, and whether it stands before (0) or after (2) what its unit lost.
+PASSED_ON = {"read": 0, "found": 0, "extracted": 0, "kept": 2}
+
+
+@dataclass
+class Sample:
+    """A candidate pair with what is known of it."""
+
+    instruction: str
+    response: str
+    rejection: str | None = None
+    url: str | None = None
+    score: float | None = None
+    expected_score: float | None = None
+    raw: str | None = None
+
+
+@dataclass
+class CandidateSurvey:
+    """All candidates in one pass: lengths of the usable ones, rejections by reason, examples."""
+
+    pool: PairLengths
+    rejections: Counter[str] = field(default_factory=Counter)
+    wanted: dict[str, Sample] = field(default_factory=dict)
+    rejected: dict[str, Sample] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AnswerSample:
+    """One held-out instruction with the human reference and every model's answer."""
+
+    instruction: str
+    reference: str
+    answers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FunnelStep:
+    """Pages or segments that a step of the extraction kept or dropped, by source."""
+
+    label: str
+    kept: bool
+    by_source: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All sources together."""
+        return sum(self.by_source.values())
+
+
+@dataclass(frozen=True)
+class TruthMeasure:
+    """One number measured against the known truth of a generated world; `target`: what it should reach."""
+
+    measure: str
+    subject: str
+    estimate: Estimate
+    rows: int
+    target: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the value reaches its target, and whether its whole interval does; a difference of 0 is none."""
+        if self.target is None:
+            return ""
+        if not self.estimate.value >= self.target or self.estimate.value == 0:
+            return "not met"
+        return "met" if self.estimate.low >= self.target else "met, within noise"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows; what a run does not have stays empty."""
+
+    seed: PairLengths
+    held_out: PairLengths
+    pool: PairLengths
+    settings_yaml: str
+    trainings: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    funnel: Sequence[FunnelStep] = ()
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    iterations: Sequence[ScoreSummary] = ()
+    selections: Sequence[PairLengths] = ()
+    overlaps: Sequence[Overlap] = ()
+    losses: Sequence[LossEstimate] = ()
+    comparisons: Sequence[Comparison] = ()
+    truth: Sequence[TruthMeasure] = ()
+    curated_samples: Sequence[Sample] = ()
+    unselected_samples: Sequence[Sample] = ()
+    rejected_samples: Sequence[Sample] = ()
+    answer_samples: Sequence[AnswerSample] = ()
+
+
+def sample_ids(ids: Iterable[str], count: int, random_seed: int) -> list[str]:
+    """Draw ids by a hash of seed and id, so that neither their order nor their number moves the others."""
+    return nsmallest(count, ids, key=lambda row_id: _draw(row_id, random_seed))
+
+
+def survey_candidates(rows: Iterable[Row], wanted: Collection[str], random_seed: int) -> CandidateSurvey:
+    """Go once through candidates; keep those whose id is wanted, and one drawn example for each rejection reason."""
+    survey = CandidateSurvey(PairLengths("pool of candidates"))
+    ranks: dict[str, str] = {}
+    for row in rows:
+        if row["id"] in wanted:
+            survey.wanted[row["id"]] = Sample(row["instruction"], row["response"])
+        reason = row["rejection"]
+        if reason is None:
+            survey.pool.add(row)
+            continue
+        survey.rejections[reason] += 1
+        rank = _draw(row["id"], random_seed)
+        if reason not in ranks or rank < ranks[reason]:
+            ranks[reason] = rank
+            survey.rejected[reason] = Sample(row["instruction"], row["response"], rejection=reason)
+    return survey
+
+
+def _draw(row_id: str, random_seed: int) -> str:
+    return hashlib.blake2b(f"{random_seed}\0{row_id}".encode(), digest_size=8).hexdigest()
+
+
+def sample_answers(answers: Mapping[str, Sequence[Row]], count: int, random_seed: int) -> list[AnswerSample]:
+    """Draw held-out instructions that every model answered; `answers` holds each model's rows."""
+    by_id = {model: {row["id"]: row for row in rows} for model, rows in answers.items()}
+    shared = set.intersection(*(set(rows) for rows in by_id.values())) if by_id else set()
+    first = next(iter(by_id.values()), {})
+    return [
+        AnswerSample(
+            first[row_id]["instruction"],
+            first[row_id]["reference"],
+            {model: rows[row_id]["answer"] for model, rows in by_id.items()},
+        )
+        for row_id in sample_ids(shared, count, random_seed)
+    ]
+
+
+def funnel_steps(table: pd.DataFrame) -> list[FunnelStep]:
+    """Read the columns source, shard, step (`unit/what became of it`), count, and add up the shards.
+
+    Steps come unit by unit, what is passed on before and after what is dropped, the largest drops first.
+    """
+    counts = table.pivot_table(index="step", columns="source", values="count", aggfunc="sum", sort=False, fill_value=0)
+    steps = {str(step): {str(source): int(n) for source, n in row.items()} for step, row in counts.iterrows()}
+
+    def place(step: str) -> tuple[int, int, int]:
+        unit, _, what = step.partition("/")
+        return FUNNEL_UNITS.index(unit), PASSED_ON.get(what, 1), -sum(steps[step].values())
+
+    return [_funnel_step(step, steps[step]) for step in sorted(steps, key=place)]
+
+
+def _funnel_step(step: str, by_source: dict[str, int]) -> FunnelStep:
+    unit, _, what = step.partition("/")
+    kept = what in PASSED_ON
+    return FunnelStep(f"{unit} {what}" if kept else f"{unit}: {what}", kept, by_source)
+
+
+def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
+    """Read {"measure", "model_or_iteration", "value", "low", "high", "n", "target"?}."""
+    return [
+        TruthMeasure(
+            measure=row["measure"],
+            subject=str(row["model_or_iteration"]),
+            estimate=Estimate(row["value"], row["low"], row["high"]),
+            rows=row["n"],
+            target=row.get("target"),
+        )
+        for row in rows
+    ]
+
+
+def render_report(report: Report, template: Path) -> str:
+    """The whole page, by its Jinja template: one HTML text that needs nothing else."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        count="{:,.0f}".format,
+        percent=lambda share: f"{100 * share:.1f} %",
+        percent_interval=lambda rate: f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})",
+        interval=lambda number: f"{number.value:.3f} ({number.low:.3f} to {number.high:.3f})",
+        mean_and_deviation=_mean_and_deviation,
+        words=lambda name: name.replace("_", " "),
+        is_web_address=is_web_address,
+    )
+    page = environment.from_string(template.read_text("utf-8"))
+    return page.render(
+        report=report,
+        steps=_steps(report),
+        outcomes=_outcomes(report),
+        drawings=_draw_figures(report),
+        parsed_scores=sorted({score for summary in report.iterations for score in summary.expected_by_parsed}),
+    )
+
+
+def is_web_address(url: str) -> bool:
+    """Whether an address from a page may become a link."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _mean_and_deviation(lengths: Lengths) -> str:
+    """As the paper writes it; a single length has no deviation."""
+    if lengths.count < 2:
+        return f"{lengths.mean:,.0f}" if lengths.count else ""
+    return f"{lengths.mean:,.0f} ± {lengths.deviation:,.0f}"
+
+
+def _steps(report: Report) -> list[tuple[str, str]]:
+    """How much went through each step of the method, each number with its words."""
+    generated = report.pool.count + sum(report.rejections.values())
+    return [
+        *((f"{step.total:,}", "pages or texts read") for step in report.funnel if step.label == "records read"),
+        *([(f"{generated:,}", "segments, one instruction written for each"),
+           (f"{report.pool.count:,}", "candidate pairs after the filters")] if generated else []),
+        *((f"{row.count:,}", f"pairs selected by M{number}") for number, row in enumerate(report.selections)),
+    ]  # fmt: skip
+
+
+def _outcomes(report: Report) -> list[tuple[str, str]]:
+    """What the last model is worth, each number with its words and its interval."""
+    last = f"M{len(report.iterations)}"
+    return [
+        *(
+            (f"{row.difference.value:+.3f}", f"held-out loss of {last} against {report.losses[0].model},"
+             f" nats per token ({row.difference.low:+.3f} to {row.difference.high:+.3f})")
+            for row in report.losses
+            if row.model == last and row.difference
+        ),
+        *(
+            (f"{100 * row.win_rate.value:.1f} %", f"of {last}'s answers judged better than {row.second}'s"
+             f" ({100 * row.win_rate.low:.1f} to {100 * row.win_rate.high:.1f})")
+            for row in report.comparisons
+            if row.first == last
+        ),
+    ]  # fmt: skip
+
+
+def _true_shares(measures: Sequence[TruthMeasure]) -> list[tuple[str, Estimate]]:
+    """The measures that are shares and have no target; differences and ratios are in the table alone."""
+    return [(f"{row.measure}: {row.subject}", row.estimate) for row in measures if row.target is None]
+
+
+def _draw_figures(report: Report) -> dict[str, Markup]:
+    """The figures for which there are numbers."""
+    drawers: list[tuple[str, Callable[[Any], Markup], Any]] = [
+        ("truth", figures.draw_shares, _true_shares(report.truth)),
+        ("funnel", figures.draw_funnel, [(step.label, step.total, step.kept) for step in report.funnel]),
+        ("training", figures.draw_training, report.trainings),
+        ("scores", figures.draw_scores, report.iterations),
+        ("losses", figures.draw_losses, report.losses),
+        ("win_rates", figures.draw_win_rates, report.comparisons),
+    ]
+    return {name: draw(numbers) for name, draw, numbers in drawers if numbers}
