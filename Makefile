@@ -38,4 +38,4 @@ base: .venv/installed
 
 # Writes the JSON schema of the settings, which editors use to check and complete a configuration.
 schema: .venv/installed
-	$(BIN)/python -c 'from backtranslation.settings import json_schema; print(json_schema(), end="")' > docs/config.schema.json
+	$(BIN)/python -c 'from backtranslation.settings.run import json_schema; print(json_schema(), end="")' > docs/config.schema.json

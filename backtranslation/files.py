@@ -16,15 +16,9 @@ from typing import IO, Any, TextIO, cast
 
 import zstandard
 
+from backtranslation.errors import DataError
+
 Row = dict[str, Any]
-
-
-class UserError(ValueError):
-    """A fault that the user can mend; its message says where."""
-
-
-class DataError(UserError):
-    """A file or a row of it cannot be used; the message names the file and, where there is one, the row."""
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:

@@ -37,7 +37,9 @@ def main() -> None:
 
     from backtranslation.models.engine import Request, load_engine
     from backtranslation.models.prompts import PromptSet
-    from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling
+    from backtranslation.settings.base_model import BaseModelSettings
+    from backtranslation.settings.generation import Generation, Sampling
+    from backtranslation.settings.prompts import Prompts
 
     generator = random.Random(0)
     rubric = random_text(generator, 512)

@@ -19,7 +19,9 @@ from typing import Any
 from many_shards import Measure, measure, pairs, settings, text
 
 from backtranslation.files import Row, replace_file, write_json, write_rows
-from backtranslation.settings import Selection, Slice, load_settings, spec
+from backtranslation.settings.run import load_settings
+from backtranslation.settings.selection import Selection
+from backtranslation.settings.slices import Slice, spec
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ["M0", "M1", "M2", "M3"]

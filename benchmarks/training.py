@@ -54,7 +54,9 @@ def measure_packed(folder: Path, pairs: list) -> float:
     from backtranslation.models.loading import load_tokenizer
     from backtranslation.models.prompts import PromptSet
     from backtranslation.models.training import train_model
-    from backtranslation.settings import BaseModelSettings, Prompts, Training
+    from backtranslation.settings.base_model import BaseModelSettings
+    from backtranslation.settings.prompts import Prompts
+    from backtranslation.settings.training import Training
 
     base = BaseModelSettings(path=str(folder / "base"))
     tokenizer = load_tokenizer(base.path, base, PromptSet(Prompts()))

@@ -4,21 +4,16 @@ import sys
 from pathlib import Path
 
 from backtranslation.jobs.content_digests import file_states
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.leases import visible_gpus
 from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.named_paths import settle_times
 from backtranslation.corpus.readers import list_shards
-from backtranslation.settings import (
-    check_files,
-    check_gpus,
-    hub_name,
-    load_settings,
-    looks_like_folder,
-    miniature_files,
-    model_names,
-    spec,
-)
+from backtranslation.settings.base_model import hub_name, looks_like_folder
+from backtranslation.settings.checks import check_files, check_gpus
+from backtranslation.settings.miniature import miniature_files
+from backtranslation.settings.run import load_settings, model_names
+from backtranslation.settings.slices import spec
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.commands.workflow_jobs import (
     check_jobs,

@@ -10,7 +10,8 @@ import yaml
 
 from backtranslation.files import Row, read_rows, replace_file
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Slice, load_settings
+from backtranslation.settings.run import load_settings
+from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ from backtranslation.corpus.deduplication import DuplicateFinder
 from backtranslation.files import Row, read_rows, replace_file, write_rows
 from backtranslation.jobs.progress import track
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Decontamination, Deduplication, Slice
+from backtranslation.settings.corpus import Decontamination, Deduplication
+from backtranslation.settings.slices import Slice
 
 BATCH = 1000  # segments in memory at once
 

@@ -10,7 +10,10 @@ from itertools import islice
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Generation, ModelLoading, Prompts, Sampling, Slice, Tags
+from backtranslation.settings.base_model import ModelLoading
+from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.prompts import Prompts, Tags
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -15,7 +15,8 @@ from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment
 from backtranslation.files import Row, write_json, write_rows
 from backtranslation.jobs.progress import Progress
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Fields, SegmentFilters, SegmentSettings, Slice
+from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -11,7 +11,8 @@ from backtranslation.files import join_rows, write_rows
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.method.augmentation import build_candidate
-from backtranslation.settings import InstructionFilters, Slice
+from backtranslation.settings.augmentation import InstructionFilters
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -6,7 +6,8 @@ from pathlib import Path
 from backtranslation.files import write_rows
 from backtranslation.jobs.stage import Output, run_stage, stage_parser
 from backtranslation.miniature.world import generate_world
-from backtranslation.settings import Miniature, SettingsError, Slice
+from backtranslation.settings.miniature import Miniature
+from backtranslation.settings.slices import SettingsError, Slice
 
 
 class Spec(Slice):

@@ -8,7 +8,10 @@ import argparse
 
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Generation, ModelLoading, Prompts, SettingsError, Slice
+from backtranslation.settings.base_model import ModelLoading
+from backtranslation.settings.generation import Generation
+from backtranslation.settings.prompts import Prompts
+from backtranslation.settings.slices import SettingsError, Slice
 
 
 class Spec(Slice):

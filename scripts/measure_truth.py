@@ -3,7 +3,8 @@
 import argparse
 from itertools import chain
 
-from backtranslation.files import DataError, read_rows, write_json
+from backtranslation.errors import DataError
+from backtranslation.files import read_rows, write_json
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.miniature.truth import (
@@ -14,7 +15,7 @@ from backtranslation.miniature.truth import (
     measure_candidates,
     measure_selection,
 )
-from backtranslation.settings import Slice
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -9,7 +9,7 @@ import argparse
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.method.score_parsing import check_unparsable, parse_judgement
-from backtranslation.settings import Slice
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -8,7 +8,8 @@ import argparse
 from backtranslation.corpus.seed import draw_pairs, drop_repeated, read_pairs, set_aside
 from backtranslation.files import write_rows
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import PairFormat, Slice
+from backtranslation.settings.seed import PairFormat
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from backtranslation.files import Row, join_rows, read_rows, write_rows
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
-from backtranslation.settings import Selection, Slice
+from backtranslation.settings.selection import Selection
+from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
     import numpy as np

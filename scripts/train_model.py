@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from backtranslation.files import DataError, UserError, read_rows
+from backtranslation.errors import DataError, UserError
+from backtranslation.files import read_rows
 from backtranslation.jobs.progress import log, report_to, run_script, start_job
 from backtranslation.jobs.stage import (
     Input,
@@ -30,16 +31,10 @@ from backtranslation.jobs.stage import (
     run_stage,
     stage_parser,
 )
-from backtranslation.settings import (
-    BaseModelSettings,
-    HubName,
-    ModelLoading,
-    Prompts,
-    SettingsError,
-    Slice,
-    Tags,
-    Training,
-)
+from backtranslation.settings.base_model import BaseModelSettings, HubName, ModelLoading
+from backtranslation.settings.prompts import Prompts, Tags
+from backtranslation.settings.slices import SettingsError, Slice
+from backtranslation.settings.training import Training
 
 if TYPE_CHECKING:
     from backtranslation.models.prompts import EncodedPair

@@ -12,7 +12,8 @@ from trainings import command_builder
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.models.prompts import PromptSet
-from backtranslation.settings import BaseModelSettings, Prompts
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.prompts import Prompts
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

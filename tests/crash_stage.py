@@ -13,7 +13,8 @@ from pathlib import Path
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 from backtranslation.models.engine import Completion, Request, generate_all
-from backtranslation.settings import Sampling, Slice
+from backtranslation.settings.generation import Sampling
+from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):

@@ -21,7 +21,9 @@ from backtranslation.models.prompts import (
 )
 from backtranslation.models.training import train_model
 from backtranslation.models.transformers_engine import TransformersEngine
-from backtranslation.settings import BaseModelSettings, Generation, Sampling, Training
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.training import Training
 
 ModelFolder = Callable[[str], Path]
 GREEDY = Sampling(temperature=0, max_new_tokens=12)

@@ -3,7 +3,7 @@
 import pytest
 
 from backtranslation.method.augmentation import build_candidate, rejection_reason, shared_ngrams
-from backtranslation.settings import InstructionFilters
+from backtranslation.settings.augmentation import InstructionFilters
 
 SEGMENT = "Water the fern twice a week in summer and keep its soil moist, but never let it stand in water."
 TEMPLATE = "Here is an answer. Write the question or instruction that it answers best.\n\n{{ response }}"

@@ -22,7 +22,8 @@ from backtranslation.commands.formatting import align, format_bytes, format_seco
 from backtranslation.commands.removal import remove_unused
 from backtranslation.commands.status import describe_status, list_iterations, list_work
 from backtranslation.commands.trace import describe_trace, find_row, trace_example
-from backtranslation.files import DataError, Row, UserError, write_rows
+from backtranslation.errors import DataError, UserError
+from backtranslation.files import Row, write_rows
 from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.manifests import Job, Manifest, find, result_folder, work_folder
 from backtranslation.jobs.named_paths import read_name

@@ -25,7 +25,10 @@ from backtranslation.jobs.locks import is_locked
 from backtranslation.jobs.manifests import Manifest, find
 from backtranslation.jobs.named_paths import read_name
 from backtranslation.jobs.store import digest_input
-from backtranslation.settings import BaseModelSettings, Prompts, Training, spec
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.prompts import Prompts
+from backtranslation.settings.slices import spec
+from backtranslation.settings.training import Training
 
 TESTS = Path(__file__).parent
 STAGE = "crash_stage"

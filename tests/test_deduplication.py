@@ -7,7 +7,7 @@ import pytest
 from backtranslation.corpus.decontamination import ContaminationFinder
 from backtranslation.corpus.deduplication import DuplicateFinder, rows_per_band
 from backtranslation.corpus.ngrams import ngram_hashes, text_hash, words
-from backtranslation.settings import Decontamination, Deduplication
+from backtranslation.settings.corpus import Decontamination, Deduplication
 
 
 def random_text(seed: int, length: int = 200) -> list[str]:

@@ -19,7 +19,8 @@ from backtranslation.models.transformers_engine import (
     common_prefix,
     next_tokens,
 )
-from backtranslation.settings import BaseModelSettings, Generation, Sampling
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.generation import Generation, Sampling
 
 SAMPLING = Sampling(temperature=0.9, top_p=0.95, max_new_tokens=16)
 

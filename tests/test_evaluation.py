@@ -13,7 +13,8 @@ import torch
 from tiny_models import ROOT, make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from backtranslation.files import DataError, read_rows, write_rows
+from backtranslation.errors import DataError
+from backtranslation.files import read_rows, write_rows
 from backtranslation.method import evaluation
 from backtranslation.method.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
@@ -25,7 +26,10 @@ from backtranslation.models.prompts import (
     judge_message,
     render_prompt,
 )
-from backtranslation.settings import BaseModelSettings, Generation, Prompts, Sampling, Tags, spec
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.prompts import Prompts, Tags
+from backtranslation.settings.slices import spec
 
 PAIRS = make_pairs(6)
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=6)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backtranslation.files import DataError, join_rows, read_rows, replace_file, write_rows
+from backtranslation.errors import DataError
+from backtranslation.files import join_rows, read_rows, replace_file, write_rows
 
 ROWS = [{"id": "a", "text": "Grüße \u2028 neue Zeile\n"}, {"id": "b", "text": "日本"}]
 

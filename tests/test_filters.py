@@ -12,7 +12,8 @@ from backtranslation.corpus.filters import (
 )
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.segments import Passage
-from backtranslation.settings import SegmentFilters, SettingsError
+from backtranslation.settings.corpus import SegmentFilters
+from backtranslation.settings.slices import SettingsError
 
 GOOD = (
     "Water the young plants early in the morning, before the sun dries out the soil.\n\n"

@@ -11,7 +11,7 @@ import pytest
 from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.models.engine import Completion, Request, choose_all, generate_all
-from backtranslation.settings import Sampling
+from backtranslation.settings.generation import Sampling
 
 IDS = ["a", "b", "c", "d"]
 

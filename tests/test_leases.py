@@ -18,7 +18,9 @@ import yaml
 
 from backtranslation.jobs import leases
 from backtranslation.jobs.leases import LeaseError, lease_gpus, visible_gpus
-from backtranslation.settings import SettingsError, check_gpus, load_settings
+from backtranslation.settings.checks import check_gpus
+from backtranslation.settings.run import load_settings
+from backtranslation.settings.slices import SettingsError
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,7 +15,7 @@ from fastwarc import ArchiveIterator, WarcRecordType
 
 from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.segments import cut_page
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.miniature.kinds import COMMON_KINDS, KINDS, SEED_CATEGORIES
 from backtranslation.miniature.passages import DEFECTS, clean_passage, defective_passage, draw_topic, request
 from backtranslation.miniature.pretraining import documents
@@ -31,7 +31,8 @@ from backtranslation.miniature.truth import (
     share,
 )
 from backtranslation.miniature.world import World, generate_world
-from backtranslation.settings import Miniature, SegmentSettings
+from backtranslation.settings.corpus import SegmentSettings
+from backtranslation.settings.miniature import Miniature
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "backtranslation" / "miniature" / "base"

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from backtranslation.files import DataError, Row
+from backtranslation.errors import DataError
+from backtranslation.files import Row
 from backtranslation.jobs import progress
 from backtranslation.jobs.progress import PROGRESS, Progress, report, report_to, reported_seconds, run_script, track
 

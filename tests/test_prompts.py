@@ -6,7 +6,7 @@ import pytest
 from tiny_models import ROOT, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.models.prompts import (
     NO_LABEL,
     PromptError,
@@ -23,7 +23,7 @@ from backtranslation.models.prompts import (
     render_prompt,
     score_message,
 )
-from backtranslation.settings import Prompts
+from backtranslation.settings.prompts import Prompts
 
 GOLDEN = Path(__file__).parent / "golden"
 INSTRUCTION = "How do I clean a kettle?"

@@ -19,8 +19,8 @@ from backtranslation.corpus.readers import (
     list_shards,
     read_documents,
 )
-from backtranslation.files import DataError, UserError
-from backtranslation.settings import Fields, Source
+from backtranslation.errors import DataError, UserError
+from backtranslation.settings.corpus import Fields, Source
 
 HTML = page().encode()
 MAX_BYTES = 100_000

@@ -23,7 +23,7 @@ from backtranslation.report.page import (
     survey_candidates,
 )
 from backtranslation.report.statistics import Estimate, PairLengths
-from backtranslation.settings import spec
+from backtranslation.settings.slices import spec
 
 TEMPLATE = ROOT / "backtranslation/report/page.html.jinja"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"

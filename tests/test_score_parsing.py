@@ -2,7 +2,7 @@
 
 import pytest
 
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.method.score_parsing import check_unparsable, parse_judgement, parse_score
 from backtranslation.method.scoring import expected_score, text_before_score
 

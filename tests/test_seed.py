@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from backtranslation.corpus.seed import draw_pairs, drop_repeated, pair_id, read_pairs, set_aside
-from backtranslation.files import DataError, Row
-from backtranslation.settings import PairFormat
+from backtranslation.errors import DataError
+from backtranslation.files import Row
+from backtranslation.settings.seed import PairFormat
 
 AUTO = PairFormat()
 

@@ -11,7 +11,7 @@ from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.markdown import Header, Piece, join_pieces, text_pieces
 from backtranslation.corpus.pages import html_pieces
 from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
-from backtranslation.settings import SegmentFilters, SegmentSettings
+from backtranslation.settings.corpus import SegmentFilters, SegmentSettings
 
 NAVIGATION = navigation_pattern(SegmentFilters().navigation_headers)
 ANY_LENGTH = SegmentSettings(min_chars=1, max_chars=100_000)

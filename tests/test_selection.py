@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.method.selection import select_candidates
-from backtranslation.settings import Selection
+from backtranslation.settings.selection import Selection
 
 Candidate = tuple[str, float | None, float]  # id, score, expected score
 SCORED: list[Candidate] = [

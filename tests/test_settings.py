@@ -6,21 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backtranslation.settings import (
-    BaseModelSettings,
-    Deduplication,
-    Generation,
-    HubName,
-    SettingsError,
-    Slice,
-    Training,
-    check_files,
-    hub_name,
-    json_schema,
-    load_settings,
-    model_names,
-    spec,
-)
+from backtranslation.settings.base_model import BaseModelSettings, HubName, hub_name
+from backtranslation.settings.checks import check_files
+from backtranslation.settings.corpus import Deduplication
+from backtranslation.settings.generation import Generation
+from backtranslation.settings.run import json_schema, load_settings, model_names
+from backtranslation.settings.slices import SettingsError, Slice, spec
+from backtranslation.settings.training import Training
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]

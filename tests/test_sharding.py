@@ -14,7 +14,8 @@ from backtranslation.models.sharding import (
     state_bytes,
 )
 from backtranslation.models.training import load_trainable
-from backtranslation.settings import BaseModelSettings, Lora, Training
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.training import Lora, Training
 
 GPU = 80_000_000_000
 

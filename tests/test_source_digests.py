@@ -1,6 +1,7 @@
 """Digests of source: which edits change them, which modules they follow, and whether what is left out can be."""
 
 import ast
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtranslation import settings
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.source_digests import LEFT_OUT, canonical_form, read_source, source_digests
-from backtranslation.settings import Slice
+from backtranslation.settings.slices import Slice
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SETTINGS = sorted((ROOT / "backtranslation/settings").glob("[a-z]*.py"))
 
 # Most kinds of nodes, and all those that Python versions are known to parse in different ways.
 SAMPLE = '''
@@ -290,18 +291,22 @@ def files_behind_results() -> list[Path]:
 def test_only_models_types_and_faults_are_imported_from_the_settings() -> None:
     """What models hold comes from the spec, and so is in the key; what a function does would not be."""
     imports = {name for path in files_behind_results() for name in read_source(path)[1]}
-    assert not imports & {"backtranslation.settings", "backtranslation.settings.*"}
-    names = {name.rpartition(".")[2] for name in imports if name.startswith("backtranslation.settings.")}
-    assert "Slice" in names
-    for name in names - set(CODE_OF_SETTINGS):
-        value = getattr(settings, name)
+    names = {name for name in imports if name.startswith("backtranslation.settings")}
+    assert "backtranslation.settings.slices.Slice" in names
+    for name in names:
+        module, _, name = name.rpartition(".")
+        if name in CODE_OF_SETTINGS:
+            continue
+        value = getattr(importlib.import_module(module), name)
         is_model_or_fault = isinstance(value, type) and issubclass(value, Slice | UserError)
         assert is_model_or_fault or get_origin(value) is Annotated, name
 
 
 def test_methods_of_the_settings_are_for_the_rules() -> None:
     """Code behind a result only reads fields."""
-    models = [value for value in vars(settings).values() if isinstance(value, type) and issubclass(value, Slice)]
+    modules = [importlib.import_module(f"backtranslation.settings.{path.stem}") for path in SETTINGS]
+    values = [value for module in modules for value in vars(module).values()]
+    models = [value for value in values if isinstance(value, type) and issubclass(value, Slice)]
     methods = {name for model in models for name, value in vars(model).items() if callable(value) and name[0] != "_"}
     assert {"only", "without", "loading"} <= methods
     for path in files_behind_results():

@@ -86,7 +86,7 @@ EXAMPLE = """
 import argparse
 import os
 from pathlib import Path
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 
 def build_parser():

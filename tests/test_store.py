@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backtranslation.commands.removal import list_unused
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.jobs.content_digests import SMALL_FILE, read_digest
 from backtranslation.jobs.locks import is_locked
 from backtranslation.jobs.manifests import Job, Manifest, StoreError, find, make_key, result_folder, work_folder

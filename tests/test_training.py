@@ -31,7 +31,8 @@ from backtranslation.models.training import (
     spread_rows,
     train_model,
 )
-from backtranslation.settings import BaseModelSettings, Lora, ScheduleRow, Training
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.training import Lora, ScheduleRow, Training
 
 PAPER = [
     ScheduleRow(examples=examples, batch_size=batch_size, steps=steps)

@@ -14,7 +14,9 @@ import torch
 from trainings import FIVE_ROWS, assert_same_training, changed, command_builder
 from transformers import AutoModelForCausalLM
 
-from backtranslation.settings import BaseModelSettings, Lora, Prompts, Training
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.prompts import Prompts
+from backtranslation.settings.training import Lora, Training
 
 Command = Callable[..., list[str]]
 LONGER = changed(FIVE_ROWS, epochs=20, rows_per_device=1)

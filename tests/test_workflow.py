@@ -13,7 +13,8 @@ import yaml
 
 from backtranslation.commands.workflow_jobs import pin_settings, read_configuration
 from backtranslation.files import read_rows
-from backtranslation.settings import PROMPT_FILES, load_settings
+from backtranslation.settings.prompts import PROMPT_FILES
+from backtranslation.settings.run import load_settings
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]

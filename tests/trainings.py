@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 from tiny_models import ROOT, make_pairs
 
 from backtranslation.files import write_rows
-from backtranslation.settings import BaseModelSettings, Prompts, Tags, Training, spec
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.prompts import Prompts, Tags
+from backtranslation.settings.slices import spec
+from backtranslation.settings.training import Training
 
 FAST = Training(
     learning_rate=2e-3, final_learning_rate=5e-4, max_length=256, batch_size=8, epochs=4, rows_per_device=4, dropout=0.1

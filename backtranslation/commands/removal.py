@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backtranslation.commands.formatting import align, format_bytes
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.locks import is_locked, read_object
 from backtranslation.jobs.manifests import MANIFEST, store_of, work_folder
 from backtranslation.jobs.named_paths import named_paths, read_name

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backtranslation.commands.formatting import align, format_seconds
-from backtranslation.files import DataError, Row
+from backtranslation.errors import DataError
+from backtranslation.files import Row
 from backtranslation.jobs.locks import is_locked, read_object
 from backtranslation.jobs.manifests import MANIFEST, store_of
 from backtranslation.jobs.progress import PROGRESS

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from backtranslation.commands.formatting import align
-from backtranslation.files import DataError, Row, UserError, open_binary
+from backtranslation.errors import DataError, UserError
+from backtranslation.files import Row, open_binary
 from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder
 from backtranslation.jobs.named_paths import read_name
 from backtranslation.models.engine import row_seed

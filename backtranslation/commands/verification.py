@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backtranslation.commands.differences import differences
 from backtranslation.commands.workflow_jobs import WorkflowJob
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.content_digests import digest_content, digest_of_folder, read_digest, visible_files
 from backtranslation.jobs.manifests import (
     Job,

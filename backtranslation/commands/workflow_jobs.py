@@ -17,12 +17,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from backtranslation.files import UserError, write_json
+from backtranslation.errors import UserError
+from backtranslation.files import write_json
 from backtranslation.jobs.manifests import Job, StoreError, short_digest
 from backtranslation.jobs.named_paths import last_made, named_paths
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import read_job
-from backtranslation.settings import Settings
+from backtranslation.settings.run import Settings
 
 SNAKEFILE = Path("Snakefile")
 PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from backtranslation.corpus.ngrams import ngram_hashes, words
-from backtranslation.settings import Decontamination
+from backtranslation.settings.corpus import Decontamination
 
 MIN_WORDS = 4  # shorter texts ("Write a poem") say nothing about where they come from
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backtranslation.corpus.ngrams import ngram_hashes, text_hash, words
-from backtranslation.settings import Deduplication
+from backtranslation.settings.corpus import Deduplication
 
 MAX_MISSED = 0.01  # probability that a pair right at the threshold shares no band
 SIGNATURE_SEED = 1

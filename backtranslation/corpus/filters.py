@@ -9,7 +9,8 @@ from typing import Any
 
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.segments import Passage
-from backtranslation.settings import SegmentFilters, SettingsError
+from backtranslation.settings.corpus import SegmentFilters
+from backtranslation.settings.slices import SettingsError
 
 CODE = re.compile(r"^([ >]*)(`{3,4})\n.*?\n\1\2$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINE_MARKUP = re.compile(r"^[ \t]*(?:>[ \t]*|[-*+][ \t]+|\d+[.)][ \t]+|#{1,6}[ \t]+|\|.*$)+", re.MULTILINE)

@@ -19,8 +19,10 @@ from typing import IO, Any, Literal
 from pydantic import Field
 
 from backtranslation.corpus.decoding import decode_text
-from backtranslation.files import DataError, UserError, open_binary
-from backtranslation.settings import Fields, PositiveInt, Slice, Source
+from backtranslation.errors import DataError, UserError
+from backtranslation.files import open_binary
+from backtranslation.settings.corpus import Fields, Source
+from backtranslation.settings.slices import PositiveInt, Slice
 
 log = logging.getLogger("backtranslation")
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from backtranslation.files import DataError, Row, read_rows
+from backtranslation.errors import DataError
+from backtranslation.files import Row, read_rows
 from backtranslation.jobs.progress import log
-from backtranslation.settings import PairFormat
+from backtranslation.settings.seed import PairFormat
 
 ROLES = {"human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant"}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from backtranslation.corpus.markdown import Header, Piece, ScopeStart, Token, join_pieces, text_pieces
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.pages import html_pieces
-from backtranslation.settings import SegmentSettings
+from backtranslation.settings.corpus import SegmentSettings
 
 
 @dataclass(frozen=True)

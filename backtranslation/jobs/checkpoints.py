@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 
 FOLDER = "checkpoints"
 

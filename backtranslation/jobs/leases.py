@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.progress import log
 

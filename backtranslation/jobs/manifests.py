@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 
 KEY_LENGTH = 32
 MANIFEST = "manifest.json"

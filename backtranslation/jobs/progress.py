@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 
 Item = TypeVar("Item")
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 
 DIGEST_LENGTH = 16
 

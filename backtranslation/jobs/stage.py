@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.leases import lease_gpus
 from backtranslation.jobs.manifests import Job, StoreError, output_paths
 from backtranslation.jobs.progress import report_to, run_script, start_job

@@ -27,7 +27,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from re import match
 
-from backtranslation.files import DataError, count_rows, write_json
+from backtranslation.errors import DataError
+from backtranslation.files import count_rows, write_json
 from backtranslation.jobs.content_digests import (
     digest_content,
     digest_of_folder,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from backtranslation.files import Row
-from backtranslation.settings import InstructionFilters
+from backtranslation.settings.augmentation import InstructionFilters
 
 NGRAM = 4
 WORD = re.compile(r"\w+")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from backtranslation.files import DataError, Row
+from backtranslation.errors import DataError
+from backtranslation.files import Row
 from backtranslation.jobs.progress import Progress
 from backtranslation.models.engine import Engine, Request, choose_all, generate_all, row_seed
 from backtranslation.models.prompts import (
@@ -22,7 +23,7 @@ from backtranslation.models.prompts import (
     judge_message,
     render_prompt,
 )
-from backtranslation.settings import Sampling
+from backtranslation.settings.generation import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

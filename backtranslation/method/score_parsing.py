@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from backtranslation.files import DataError, Row
+from backtranslation.errors import DataError
+from backtranslation.files import Row
 from backtranslation.method.scoring import SCORE_LABEL, expected_score
 
 NUMBER = re.compile(r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?")

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from backtranslation.files import DataError
-from backtranslation.settings import Selection
+from backtranslation.errors import DataError
+from backtranslation.settings.selection import Selection
 
 
 def select_candidates(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backtranslation.files import DataError
+from backtranslation.errors import DataError
 from backtranslation.miniature.recognition import answers, normalise, recognise_request
 
 Row = dict[str, Any]

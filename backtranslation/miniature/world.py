@@ -14,7 +14,7 @@ from backtranslation.miniature.passages import Block, Passage, Topic, clean_pass
 from backtranslation.miniature.pretraining import draw_passage
 from backtranslation.miniature.recognition import normalise
 from backtranslation.miniature.subjects import subjects
-from backtranslation.settings import Miniature
+from backtranslation.settings.miniature import Miniature
 
 Row = dict[str, Any]
 

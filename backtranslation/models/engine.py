@@ -13,7 +13,8 @@ from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress
 from backtranslation.models.prompts import PromptSet
-from backtranslation.settings import Generation, ModelLoading, Sampling
+from backtranslation.settings.base_model import ModelLoading
+from backtranslation.settings.generation import Generation, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.models.prompts import PromptSet, prepare_tokenizer
-from backtranslation.settings import BaseModelSettings, ModelLoading
+from backtranslation.settings.base_model import BaseModelSettings, ModelLoading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

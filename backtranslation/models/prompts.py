@@ -15,8 +15,9 @@ import jinja2
 import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from backtranslation.files import DataError, Row, UserError
-from backtranslation.settings import Prompts
+from backtranslation.errors import DataError, UserError
+from backtranslation.files import Row
+from backtranslation.settings.prompts import Prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

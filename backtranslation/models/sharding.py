@@ -15,9 +15,9 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from peft import PeftModel
 from transformers import PreTrainedModel, Trainer
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.models.loading import device
-from backtranslation.settings import Training
+from backtranslation.settings.training import Training
 
 # Shares of a GPU's memory. Beside the state of a training stand activations, logits, and what FSDP gathers.
 SHARDED_FROM = 0.7

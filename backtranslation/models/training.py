@@ -34,7 +34,8 @@ from transformers import (
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutput
 
-from backtranslation.files import UserError, replace_file
+from backtranslation.errors import UserError
+from backtranslation.files import replace_file
 from backtranslation.jobs.checkpoints import Checkpoints, StoppedError, latest_checkpoint, step_of
 from backtranslation.jobs.progress import log, report
 from backtranslation.models.loading import (
@@ -59,7 +60,8 @@ from backtranslation.models.sharding import (
     start_processes,
     state_bytes,
 )
-from backtranslation.settings import BaseModelSettings, Training
+from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.training import Training
 
 TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
 TABLE_ROWS = 200

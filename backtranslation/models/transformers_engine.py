@@ -16,11 +16,11 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from backtranslation.files import UserError
+from backtranslation.errors import UserError
 from backtranslation.models.engine import Completion, Request
 from backtranslation.models.loading import max_positions
 from backtranslation.models.prompts import encode_text, end_token_ids
-from backtranslation.settings import Sampling
+from backtranslation.settings.generation import Sampling
 
 MIN_SHARED_TOKENS = 16
 NUCLEUS_TOKENS = 256

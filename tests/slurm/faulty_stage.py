@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from backtranslation.files import DataError, Row, read_rows, write_rows
+from backtranslation.errors import DataError
+from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
 

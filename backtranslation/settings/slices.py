@@ -1,0 +1,58 @@
+"""What all settings have in common: checked types, slices that a stage depends on, and their canonical JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backtranslation.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+Count = Annotated[int, Field(ge=0)]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class SettingsError(UserError):
+    """The configuration cannot be used; the message is one readable line per fault, each naming its key."""
+
+
+class Slice(BaseModel):
+    """Base of all settings: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Settings that say how the work is done on the machine at hand: a change of them makes no result stale.
+    execution_keys: ClassVar[tuple[str, ...]] = ()
+
+    def only(self, *names: str) -> dict[str, Any]:
+        """Some of the settings: what a stage depends on."""
+        return self.model_dump(mode="json", include=set(names))
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on, but for rounding."""
+        return self.without(*self.execution_keys)
+
+    def execution(self) -> str:
+        """The other part, as JSON."""
+        return json.dumps(self.only(*self.execution_keys), sort_keys=True)
+
+    def completed(self, execution: str) -> Self:
+        """The settings with the part that a result does not depend on, as JSON; other keys in it are left alone."""
+        return self.model_validate(
+            self.model_dump()
+            | {key: value for key, value in json.loads(execution).items() if key in self.execution_keys}
+        )
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """The settings but for some: paths, above all, whose content counts and not their name."""
+        return self.model_dump(mode="json", exclude=set(names))
+
+
+def spec(**slices: Slice | Mapping[str, Any] | list[Any] | str | int | float | bool | None) -> str:
+    """Canonical JSON (sorted keys, no white space) of exactly the settings that a stage depends on."""
+    plain = {name: value.identity() if isinstance(value, Slice) else value for name, value in slices.items()}
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
