@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import copy_run, make_run
-from tiny_models import ROOT, build_model_folder, build_tokenizer
-from trainings import command_builder
+from helpers.small_run import copy_run, make_run
+from helpers.tiny_models import ROOT, build_model_folder, build_tokenizer
+from helpers.trainings import command_builder
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.models.prompts import PromptSet

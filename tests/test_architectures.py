@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import CONFIGS, make_pairs
+from helpers.tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
 from backtranslation.models.engine import Request, load_engine, row_seed

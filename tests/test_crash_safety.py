@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_pairs
+from helpers.tiny_models import make_pairs
 
 from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.content_digests import digest_of_folder, read_digest, visible_files
@@ -117,7 +117,7 @@ Forker = Callable[..., int]
 def run_forked(tmp_path: Path) -> Iterator[Forker]:
     """Run the small stage, or kill it at a step; its exit status. What it says is in tmp_path/output."""
     environment = os.environ | {"NOTES": str(tmp_path / "notes")}
-    command = [sys.executable, str(TESTS / "crash_steps.py")]
+    command = [sys.executable, str(TESTS / "helpers/crash_steps.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdin is not None and server.stdout is not None
 
@@ -233,7 +233,7 @@ class Runs:
         """Start it; with a row, it will wait at the gate after that; with a parent, what is returned is only that."""
         gate = {"GATE": str(self.place.folder / "gate"), "GATE_ROW": gate_row} if gate_row else {}
         (self.place.folder / "gate").mkdir(exist_ok=True)
-        command = [sys.executable, str(TESTS / "crash_stage.py"), *self.place.arguments(word)]
+        command = [sys.executable, str(TESTS / "helpers/crash_stage.py"), *self.place.arguments(word)]
         if parent:
             command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command]
         environment = os.environ | {"NOTES": str(self.place.notes)} | gate

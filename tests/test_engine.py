@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import make_pairs
+from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from backtranslation.models.engine import Request, load_engine, row_seed

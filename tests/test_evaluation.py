@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from tiny_models import ROOT, make_pairs
+from helpers.tiny_models import ROOT, make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from backtranslation.errors import DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from warc_files import page, record, write_warc
+from helpers.warc_files import page, record, write_warc
 
 from backtranslation.files import Row, read_rows, write_rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_run import Computed, change_settings, edit, list_results, rerun, snakemake
+from helpers.small_run import Computed, change_settings, edit, list_results, rerun, snakemake
 
 from backtranslation.files import read_rows, write_rows
 

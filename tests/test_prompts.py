@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_models import ROOT, build_tokenizer
+from helpers.tiny_models import ROOT, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.errors import DataError

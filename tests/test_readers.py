@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import zstandard
-from warc_files import page, record, warc_record, write_warc
+from helpers.warc_files import page, record, warc_record, write_warc
 
 from backtranslation.corpus.decoding import decode_text
 from backtranslation.corpus.readers import (

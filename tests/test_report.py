@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tiny_models import ROOT
+from helpers.tiny_models import ROOT
 
 from backtranslation.files import write_json, write_rows
 from backtranslation.report.page import (

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
+from helpers.warc_files import page
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warc_files import page
 
 from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.markdown import Header, Piece, join_pieces, text_pieces

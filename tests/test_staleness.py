@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_run import Computed, change_settings, digest, edit, list_results, rerun, snakemake
+from helpers.small_run import Computed, change_settings, digest, edit, list_results, rerun, snakemake
 
 SHARDS = ("miniature-pages-1", "miniature-pages-2")
 ITERATIONS = (1, 2)

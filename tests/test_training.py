@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tiny_models import make_pairs
-from trainings import FAST, FIVE_ROWS, assert_same_training, changed, weights
+from helpers.tiny_models import make_pairs
+from helpers.trainings import FAST, FIVE_ROWS, assert_same_training, changed, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from backtranslation.files import write_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from trainings import FIVE_ROWS, assert_same_training, changed, command_builder
+from helpers.trainings import FIVE_ROWS, assert_same_training, changed, command_builder
 from transformers import AutoModelForCausalLM
 
 from backtranslation.settings.base_model import BaseModelSettings

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-import cluster as slurm
 import pytest
+from helpers import slurm_cluster as slurm
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, wait_for
-from small_run import PROJECT, ROOT, SMALL, change_settings, edit, overlay, snakemake
+from helpers.slurm_cluster import Cluster, wait_for
+from helpers.small_run import PROJECT, ROOT, SMALL, change_settings, edit, overlay, snakemake
 
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.manifests import find
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parent.parent / "helpers"
 PROFILE = "profiles/slurm"
 ROWS = [f"row-{number}" for number in range(5)]
 
@@ -56,8 +56,8 @@ def make_parts(folder: Path, parts: Iterable[str], memory: int = 800) -> Path:
     shutil.copytree(ROOT / "backtranslation", folder / "backtranslation")
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     edit(folder / f"{PROFILE}/config.yaml", "memory: 8000 ", f"memory: {memory} ")
-    shutil.copy(HERE / "faulty_stage.py", folder)
-    shutil.copy(HERE / "faulty.smk", folder / "Snakefile")
+    shutil.copy(HELPERS / "faulty_stage.py", folder)
+    shutil.copy(HELPERS / "faulty.smk", folder / "Snakefile")
     return folder
 
 

@@ -23,7 +23,7 @@ from backtranslation.jobs.manifests import Manifest
 from backtranslation.jobs.named_paths import Name
 from backtranslation.jobs.source_digests import source_digests
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PROJECT = ("Snakefile", "rules", "scripts", "backtranslation", "prompts", "profiles", "config.yaml")
 
 # The default run made as small as it can be with two shards, and with models that differ enough to select differently.

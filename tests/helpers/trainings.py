@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import ROOT, make_pairs
 
 from backtranslation.files import write_rows
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import spec
 from backtranslation.settings.training import Training
+from helpers.tiny_models import ROOT, make_pairs
 
 FAST = Training(
     learning_rate=2e-3, final_learning_rate=5e-4, max_length=256, batch_size=8, epochs=4, rows_per_device=4, dropout=0.1

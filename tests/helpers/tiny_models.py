@@ -20,7 +20,7 @@ from transformers import (
 
 from backtranslation.files import Row
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TEXT = (
     "the a small old red lamp kettle garden bicycle needs often water oil light and then of with under how why do"
     " you clean repair choose keep best Score: Better: 1 2 3 4 5 first second it is was good bad reason because"

@@ -3,7 +3,7 @@
 Needs root on Debian, whose packages it installs. It listens on loopback alone, on ports that were free; its state lies
 in one folder. Every node is a process-id namespace, so that killing it is a power loss: nothing of its jobs is left.
 
-    python tests/slurm/cluster.py COMMAND...     # runs a command, such as bash, with a cluster around it
+    python tests/helpers/slurm_cluster.py COMMAND...     # runs a command, such as bash, with a cluster around it
 """
 
 import ctypes
