@@ -3,15 +3,16 @@
 Read the rule files in this order; each is one step of the method.
 """
 
+from backtranslation.commands.workflow_jobs import changes_default_run
 from snakemake.utils import min_version
 
 min_version("9.20")
 
 
-# A --configfile that names a base model is a run of its own; any other changes the default run.
-if not {"base_model", "pinned_settings"} & set(config):
+# A configuration that names a base model is a run of its own; any other changes the default run.
+if changes_default_run(config):
 
-    configfile: "config.yaml"
+    configfile: workflow.source_path("config.yaml")
 
 
 include: "rules/common.smk"
@@ -32,17 +33,17 @@ if settings.miniature:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html",
-        "<results>/settings.json",
+        layout.REPORT,
+        layout.SETTINGS,
 
 
 onstart:
     check_jobs(workflow)
     if not workflow.local_exec:
-        pin_settings(workflow, settings, Path(STORE))
+        pin_settings(workflow, settings, STORE)
 
 
 if workflow.is_main_process:
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
-        settle_times(Path(STORE))
+        settle_times(STORE)

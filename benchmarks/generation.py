@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backtranslation.jobs.progress import start_job
+from backtranslation.jobs.process import start_job
 
 if TYPE_CHECKING:
     from backtranslation.models.engine import Request
-    from backtranslation.models.transformers_engine import TransformersEngine
+    from backtranslation.models.engines.transformers_engine import TransformersEngine
 
 NEW_TOKENS = 24
 BATCH_ROWS = 64

@@ -36,12 +36,12 @@ def run(job: Any) -> None:
     for path in [*job.output, *job.log]:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     words = shlex.split(job.shellcmd)
-    if words[0] != sys.executable:
+    if sys.executable not in words:
         subprocess.run(job.shellcmd, shell=True, check=True)
         return
-    sys.argv = words[1 : words.index("2>&1")]
-    sys.path[0] = str(Path(words[1]).parent)
-    runpy.run_path(words[1], run_name="__main__")
+    sys.argv = words[words.index(sys.executable) + 1 : words.index("2>&1")]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 from many_shards import Measure, measure, pairs, settings, text
 
 from backtranslation.files import Row, replace_file, write_json, write_rows
+from backtranslation.jobs.stage import port_options
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Slice, spec
@@ -106,11 +107,14 @@ def deduplicate(folder: Path) -> Measure:
 def run(folder: Path, stage: str, values: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> Measure:
     """Run a stage by its command line; outputs lie below results/."""
     words = [sys.executable, f"{ROOT}/scripts/{stage}.py", "--spec", spec(**values), "--store", "results/store"]
-    for name, value in inputs.items():
-        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    for name, value in outputs.items():
-        words += [f"--{name}", *(f"results/{path}" for path in (value if isinstance(value, list) else [value]))]
+    made = {name: [f"results/{path}" for path in as_list(paths)] for name, paths in outputs.items()}
+    words += port_options({name: as_list(paths) for name, paths in (inputs | made).items()})
     return measure(words, folder)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list as it is, anything else as the only item of one."""
+    return value if isinstance(value, list) else [value]
 
 
 def pool(folder: Path, *arguments: str) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from typing import Any
 import yaml
 
 from backtranslation.files import Row, write_json, write_rows
+from backtranslation.jobs.stages import model_stages
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("Snakefile", "rules", "scripts", "prompts", "profiles", "backtranslation")
-STUBBED = ("train_model", "generate_instructions", "score_candidates", "evaluate_model", "judge_answers")
 OUTPUT = "output.txt"  # of the last command in a folder
 PAGES, PAIRS = 5, 60  # pages of a shard, human-written pairs
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
@@ -147,7 +147,7 @@ def make_ours(folder: Path, shards: int, iterations: int) -> None:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
     shutil.copy2(ROOT / "benchmarks/stub_stages.py", folder / "scripts")
-    for stage in STUBBED:
+    for stage in model_stages():
         put_stub(folder / f"scripts/{stage}.py", stage)
     for number in range(shards):
         write_rows(folder / f"pages/{number:04}.jsonl", pages(number))
@@ -157,10 +157,10 @@ def make_ours(folder: Path, shards: int, iterations: int) -> None:
 
 
 def put_stub(script: Path, stage: str) -> None:
-    """Let a script, whose command line stays, call its stub."""
-    start = "run_stage(__file__, build_parser(), "
-    before, _, _ = script.read_text().rpartition(start)
-    script.write_text(f"{before}import stub_stages\n\n    {start}stub_stages.{stage})\n")
+    """Let a script, whose signature stays, call its stub."""
+    before, _, _ = script.read_text().rpartition(f"run_stage({stage})")
+    stub = f"functools.wraps({stage})(stub_stages.{stage})"
+    script.write_text(f"{before}import functools\n\n    import stub_stages\n\n    run_stage({stub})\n")
 
 
 def settings(iterations: int) -> dict[str, Any]:

@@ -3,49 +3,47 @@
 Every row follows from its id and from the model's bytes, so that what is computed twice comes out the same.
 """
 
-import argparse
 import hashlib
 import random
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from backtranslation.files import read_rows, write_json, write_rows
 
 TASKS = ("generate an overview", "write a short guide", "explain the background", "list the main points")
 
 
-def train_model(args: argparse.Namespace) -> None:
+def train_model(seed: Path, augmented: list[Path], prompt: Path, model: Path, losses: Path, **_: Any) -> None:
     """A model is the digest of the pairs that it learnt from."""
     digest = hashlib.sha256()
-    for row in chain.from_iterable(read_rows(path) for path in [args.seed, *args.augmented]):
+    for row in chain.from_iterable(read_rows(path) for path in [seed, *augmented]):
         digest.update(f"{row['id']} {row['instruction']}\n".encode())
-    Path(args.model).mkdir(parents=True)
-    write_json(Path(args.model) / "config.json", {"trained_on": digest.hexdigest(), "prompt": Path(args.prompt).name})
+    model.mkdir(parents=True)
+    write_json(model / "config.json", {"trained_on": digest.hexdigest(), "prompt": prompt.name})
     table = "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
-    Path(args.log).write_text(table)
+    losses.write_text(table)
 
 
-def generate_instructions(args: argparse.Namespace) -> None:
+def generate_instructions(segments: Path, model: Path, instructions: Path, **_: Any) -> None:
     """One of a few tasks, on what the segment begins with."""
     write_rows(
-        args.instructions,
+        instructions,
         (
-            {"id": row["id"], "raw": f"Please {draw(args.model, row['id']).choice(TASKS)}: {row['text'][:40]}",
+            {"id": row["id"], "raw": f"Please {draw(model, row['id']).choice(TASKS)}: {row['text'][:40]}",
              "tokens": 20, "finished": True}
-            for row in read_rows(args.segments)
+            for row in read_rows(segments)
         ),
     )  # fmt: skip
 
 
-def score_candidates(args: argparse.Namespace) -> None:
+def score_candidates(candidates: Path, model: Path, judgements: Path, **_: Any) -> None:
     """A score from 1 to 5 for every candidate that was not rejected."""
-    write_rows(
-        args.judgements, (judge(args.model, row["id"]) for row in read_rows(args.candidates) if not row["rejection"])
-    )
+    write_rows(judgements, (judge(model, row["id"]) for row in read_rows(candidates) if not row["rejection"]))
 
 
-def judge(model: str, row_id: str) -> dict[str, object]:
+def judge(model: Path, row_id: str) -> dict[str, object]:
     """A whole score, and probabilities of the five digits."""
     generator = draw(model, row_id)
     weights = [generator.random() for _ in range(5)]
@@ -57,25 +55,25 @@ def judge(model: str, row_id: str) -> dict[str, object]:
     }
 
 
-def evaluate_model(args: argparse.Namespace) -> None:
+def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: Any) -> None:
     """A loss and an answer for every held-out pair."""
-    pairs = [{"id": row["id"], "loss": 2 + draw(args.model, row["id"]).random(), "tokens": 50}
-             for row in read_rows(args.held_out)]  # fmt: skip
-    write_json(args.loss, {"loss": mean(pair["loss"] for pair in pairs), "tokens": 50 * len(pairs), "pairs": pairs})
+    pairs = [{"id": row["id"], "loss": 2 + draw(model, row["id"]).random(), "tokens": 50}
+             for row in read_rows(held_out)]  # fmt: skip
+    write_json(loss, {"loss": mean(pair["loss"] for pair in pairs), "tokens": 50 * len(pairs), "pairs": pairs})
     write_rows(
-        args.answers,
+        answers,
         (
             {"id": row["id"], "instruction": row["instruction"], "reference": row["response"],
-             "answer": row["response"][: draw(args.model, row["id"]).randrange(20, 200)]}
-            for row in read_rows(args.held_out)
+             "answer": row["response"][: draw(model, row["id"]).randrange(20, 200)]}
+            for row in read_rows(held_out)
         ),
     )  # fmt: skip
 
 
-def judge_answers(args: argparse.Namespace) -> None:
+def judge_answers(first: Path, second: Path, judgements: Path, **_: Any) -> None:
     """How probable it is that the first answer is better, in both orders."""
-    rows = zip(read_rows(args.first), read_rows(args.second), strict=True)
-    write_rows(args.judgements, (compare(first["answer"], second["answer"], first["id"]) for first, second in rows))
+    rows = zip(read_rows(first), read_rows(second), strict=True)
+    write_rows(judgements, (compare(one["answer"], other["answer"], one["id"]) for one, other in rows))
 
 
 def compare(first: str, second: str, row_id: str) -> dict[str, object]:
@@ -84,9 +82,9 @@ def compare(first: str, second: str, row_id: str) -> dict[str, object]:
     return {"id": row_id, "first_wins_forward": share, "first_wins_reversed": share}
 
 
-def draw(model: str, row_id: str) -> random.Random:
+def draw(model: Path, row_id: str) -> random.Random:
     """Random numbers that follow from a model and a row."""
-    return random.Random(f"{(Path(model) / 'config.json').read_text()} {row_id}")
+    return random.Random(f"{(model / 'config.json').read_text()} {row_id}")
 
 
 def mean(values: Iterable[float]) -> float:

@@ -1,4 +1,4 @@
-"""Useful tokens per second of a fine-tuning: packed rows, as `train_model` has them, and the Trainer's padded batches.
+"""Useful tokens per second of a fine-tuning: packed rows, as `fine_tune` has them, and the Trainer's padded batches.
 
     python benchmarks/training.py [--threads 1] [--pairs 1000]
 
@@ -13,7 +13,7 @@ import time
 from array import array
 from pathlib import Path
 
-from backtranslation.jobs.progress import start_job
+from backtranslation.jobs.process import start_job
 
 MAX_LENGTH = 512
 BATCH_SIZE = 16
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{args.pairs:,} pairs, {sum(lengths):,} tokens, {args.threads} threads")
     print(f"{'':24}{'tokens/s':>12}{'ratio':>8}")
     print(f"{'padded, Trainer':24}{padded:12,.0f}{1:8.2f}")
-    print(f"{'packed, train_model':24}{packed:12,.0f}{packed / padded:8.2f}")
+    print(f"{'packed, fine_tune':24}{packed:12,.0f}{packed / padded:8.2f}")
 
 
 def measure_packed(folder: Path, pairs: list) -> float:
@@ -53,7 +53,7 @@ def measure_packed(folder: Path, pairs: list) -> float:
 
     from backtranslation.models.loading import load_tokenizer
     from backtranslation.models.prompts import PromptSet
-    from backtranslation.models.training import train_model
+    from backtranslation.models.training import fine_tune
     from backtranslation.settings.base_model import BaseModelSettings
     from backtranslation.settings.prompts import Prompts
     from backtranslation.settings.training import Training
@@ -62,7 +62,7 @@ def measure_packed(folder: Path, pairs: list) -> float:
     tokenizer = load_tokenizer(base.path, base, PromptSet(Prompts()))
     training = Training(max_length=MAX_LENGTH, batch_size=BATCH_SIZE, epochs=1, dropout=0.0, rows_per_device=BATCH_SIZE)
     table = folder / "packed.tsv"
-    train_model(pairs, base, training, tokenizer, folder / "packed", folder / "work", table, 1)
+    fine_tune(pairs, base, training, tokenizer, folder / "packed", folder / "work", table, 1)
     return float(pd.read_csv(table, sep="\t").seconds.iloc[-1])
 
 

@@ -1,19 +1,19 @@
 """Step 4: segments -> candidates; the backward model writes one instruction for every segment.
 
-Needs: <results>/segments/{shard}.jsonl.zst, <results>/models/backward. Gives: <results>/candidates/{shard}.jsonl.zst.
+Needs: the segments of every shard, and the backward model. Gives: the candidates of every shard.
 """
 
 
 rule generate_instructions:
     """Sample one instruction for every segment of a shard."""
     input:
-        segments="<results>/segments/{shard}.jsonl.zst",
-        model="<results>/models/backward",
-        prompt=settings.prompts.backward,
+        segments=layout.SEGMENTS,
+        model=expand(layout.MODEL, model="backward"),
+        prompt=template("backward"),
     output:
-        instructions="<results>/instructions/{shard}.jsonl.zst",
+        instructions=layout.INSTRUCTIONS,
     log:
-        "<results>/logs/generate_instructions/{shard}.log",
+        layout.log_of("generate_instructions", "{shard}"),
     threads: settings.resources.generation_threads
     resources:
         gpu=gpus(settings.generation.gpus),
@@ -24,33 +24,28 @@ rule generate_instructions:
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
-        execution=settings.generation.execution(),
-        outside=outside(settings.prompts.backward),
-        code=code("generate_instructions"),
+        sources=source_state(template("backward")),
+        code=code_digest("generate_instructions", settings.generation),
+        call=call("generate_instructions", generation=settings.generation),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/generate_instructions.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --segments {input.segments:q} --model {input.model:q} --prompt {input.prompt:q}"
-        " --execution {params.execution:q} --instructions {output.instructions:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule filter_instructions:
     """Pair segments with their instructions; mark what cannot be used, with the reason."""
     input:
-        segments="<results>/segments/{shard}.jsonl.zst",
-        instructions="<results>/instructions/{shard}.jsonl.zst",
-        prompt=settings.prompts.backward,
+        segments=layout.SEGMENTS,
+        instructions=layout.INSTRUCTIONS,
+        prompt=template("backward"),
     output:
-        candidates="<results>/candidates/{shard}.jsonl.zst",
+        candidates=layout.CANDIDATES,
     log:
-        "<results>/logs/filter_instructions/{shard}.log",
+        layout.log_of("filter_instructions", "{shard}"),
     localrule: True
     params:
         spec=spec(filters=settings.augmentation.filters),
-        outside=outside(settings.prompts.backward),
-        code=code("filter_instructions"),
+        sources=source_state(template("backward")),
+        code=code_digest("filter_instructions"),
+        call=call("filter_instructions"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/filter_instructions.py --spec {params.spec:q} --store {STORE:q}"
-        " --segments {input.segments:q}"
-        " --instructions {input.instructions:q} --prompt {input.prompt:q}"
-        " --candidates {output.candidates:q} 2>&1 | tee {log:q}"
+        STAGE

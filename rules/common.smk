@@ -1,33 +1,39 @@
-"""What every rule file uses: the checked settings, the names of shards and models, and how a script is called."""
+"""What every rule file uses: the checked settings, the names of shards and models, and how a stage is called."""
 
+import json
 import sys
 from pathlib import Path
 
-from backtranslation.jobs.content_digests import file_states
-from backtranslation.errors import UserError
-from backtranslation.jobs.leases import visible_gpus
-from backtranslation.jobs.manifests import short_digest
-from backtranslation.jobs.named_paths import settle_times
-from backtranslation.corpus.readers import list_shards
-from backtranslation.settings.base_model import hub_name, looks_like_folder
-from backtranslation.settings.checks import check_files, check_gpus
-from backtranslation.settings.miniature import miniature_files
-from backtranslation.settings.run import load_settings, model_names
-from backtranslation.settings.slices import spec
-from backtranslation.jobs.source_digests import source_digests
+from backtranslation import layout
 from backtranslation.commands.workflow_jobs import (
+    LOOK_AT_ALL,
     check_jobs,
     computes_here,
     limit_gpus,
     pin_settings,
     read_configuration,
     results_made_otherwise,
+    settle_times,
 )
+from backtranslation.corpus.readers import list_shards
+from backtranslation.errors import UserError
+from backtranslation.jobs.content_digests import file_states
+from backtranslation.jobs.leases import visible_gpus
+from backtranslation.jobs.manifests import short_digest
+from backtranslation.jobs.source_digests import source_digests
+from backtranslation.jobs.stage import StageCall
+from backtranslation.settings.base_model import hub_name, looks_like_folder
+from backtranslation.settings.checks import check_files, check_gpus, check_packages
+from backtranslation.settings.miniature import miniature_files
+from backtranslation.settings.run import load_settings, model_names
+from backtranslation.settings.slices import spec
+from backtranslation.shipped import PACKAGE, SCRIPTS, find_file
 from snakemake.logging import logger
 
 try:
     settings = load_settings(read_configuration(config))
     check_files(settings)
+    check_packages(settings)
     # On a cluster it is not this machine that has the GPUs.
     GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None
     check_gpus(settings, GPUS or 0)
@@ -37,15 +43,14 @@ except UserError as error:
 
 MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
+STORE = layout.locate(settings.results, layout.STORE)
 
 # The interpreter that runs Snakemake has the library; `python` on PATH may be another.
 PYTHON = sys.executable
-SCRIPTS = Path(workflow.basedir) / "scripts"
-STORE = f"{settings.results}/store"
 
-# Snakemake's own prefix, and: a cluster sends SIGTERM to all processes of a job at once, but the shell and `tee` must
-# outlive a training that then saves a checkpoint.
-shell.prefix("set -euo pipefail; trap '' TERM; ")
+# How every rule calls its script. The shell and `tee` ignore SIGTERM, which a cluster sends to all processes of a job
+# at once: they must outlive a training that then saves a checkpoint.
+STAGE = "trap '' TERM; {PYTHON:q} {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
 
 
 pathvars:
@@ -58,33 +63,63 @@ wildcard_constraints:
     model=r"backward|unselected|M\d+",
 
 
-def gpus(count):
-    """GPUs of a job that would use so many: none on a machine without any, where the processor does the work."""
-    return 0 if GPUS == 0 else count
+def call(stage, **parts):
+    """How a stage is called for a job; `parts` are settings some of which only say how the work is done on this machine.
+
+    Snakemake does not compare parameters that are made from input, output, threads or resources.
+    """
+
+    def call_stage(wildcards, input, output, threads, resources):
+        given = {name: part(wildcards) if callable(part) else part for name, part in parts.items()}
+        ports = [*input.items(), *output.items()]
+        return StageCall(
+            script=SCRIPTS / f"{stage}.py",
+            store=STORE,
+            files={name: [paths] if isinstance(paths, str) else list(paths) for name, paths in ports},
+            threads=threads,
+            gpus=resources.get("gpu", 0),
+            execution=json.dumps({name: part.execution() for name, part in given.items()}, sort_keys=True),
+        )
+
+    return call_stage
 
 
-def model_input(path):
-    """A model as an input file, unless it is a name on the hub."""
-    return path if looks_like_folder(path) else []
+def code_digest(stage, *parts):
+    """Digest of the source of a stage: Snakemake looks at its jobs again when it changes.
+
+    `parts` are settings of the stage that choose modules of the library.
+    """
+    modules = [module for part in parts for module in part.modules()]
+    return short_digest(source_digests(SCRIPTS / f"{stage}.py", modules))
 
 
-def code(stage):
-    """Digest of the source of a stage: Snakemake looks at its jobs again when it changes."""
-    return short_digest(source_digests(SCRIPTS / f"{stage}.py"))
-
-
-def outside(*paths):
+def source_state(*paths):
     """State of files that no rule makes: Snakemake sees no edit that sets a time back, and none inside a folder."""
     files = [path for path in paths if path and path not in settings.generated_files() and Path(path).exists()]
     return short_digest({path: file_states(Path(path)) for path in files})
 
 
+def template(name):
+    """The file of a prompt, which may be one that ships with the workflow."""
+    return find_file(getattr(settings.prompts, name))
+
+
+def model_input(path):
+    """A model as an input file, unless it is a name on the hub."""
+    return find_file(path) if looks_like_folder(path) else []
+
+
+def gpus(count):
+    """GPUs of a job that would use so many: none on a machine without any, where the processor does the work."""
+    return 0 if GPUS == 0 else count
+
+
 def warn_of_lost_records():
     """Name results that are stale though Snakemake, having lost its records of them, takes them for fresh."""
-    stale = results_made_otherwise(workflow, Path(STORE))
+    stale = results_made_otherwise(workflow, STORE)
     if stale:
         logger.warning(
             "Snakemake has lost its records (.snakemake/) of these results, which were made from other settings or code:\n"
             + "".join(f"  {path}\n" for path in stale)
-            + "`snakemake --forceall` looks at all results and computes only what changed."
+            + f"`{LOOK_AT_ALL}` looks at all results and computes only what changed."
         )

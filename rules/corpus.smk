@@ -1,6 +1,6 @@
 """Step 1: web pages -> segments.
 
-Needs: the files of corpus.sources. Gives: <results>/segments/{shard}.jsonl.zst, <results>/segments/funnel.tsv.
+Needs: the files of corpus.sources. Gives: the segments of every shard, and the funnel that counts what was left out.
 """
 
 
@@ -19,39 +19,35 @@ def extraction_spec(wildcards):
 rule extract_segments:
     """Cut the passages under headers out of the pages of one shard, and drop what is no good passage."""
     input:
-        pages=lambda wildcards: SHARDS[wildcards.shard].files(),
+        pages=lambda wildcards: SHARDS[wildcards.shard].path,
     output:
-        segments="<results>/segments/extracted/{shard}.jsonl.zst",
-        funnel="<results>/segments/extracted/{shard}.funnel.json",
+        segments=layout.EXTRACTED_SEGMENTS,
+        funnel=layout.EXTRACTION_FUNNEL,
     log:
-        "<results>/logs/extract_segments/{shard}.log",
+        layout.log_of("extract_segments", "{shard}"),
     params:
         spec=extraction_spec,
-        path=lambda wildcards: SHARDS[wildcards.shard].path,
-        outside=lambda wildcards: outside(SHARDS[wildcards.shard].path),
-        code=code("extract_segments"),
+        sources=lambda wildcards: source_state(SHARDS[wildcards.shard].path),
+        code=code_digest("extract_segments"),
+        call=call("extract_segments"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/extract_segments.py --spec {params.spec:q} --store {STORE:q}"
-        " --input {params.path:q}"
-        " --segments {output.segments:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule deduplicate_segments:
     """Drop repeated segments, earlier shards first, and those that overlap with the held-out pairs."""
     input:
-        extracted=expand("<results>/segments/extracted/{shard}.jsonl.zst", shard=SHARDS),
-        funnels=expand("<results>/segments/extracted/{shard}.funnel.json", shard=SHARDS),
-        held_out="<results>/seed/held_out.jsonl.zst",
+        extracted=expand(layout.EXTRACTED_SEGMENTS, shard=SHARDS),
+        funnels=expand(layout.EXTRACTION_FUNNEL, shard=SHARDS),
+        held_out=layout.HELD_OUT,
     output:
-        segments=expand("<results>/segments/{shard}.jsonl.zst", shard=SHARDS),
-        funnel="<results>/segments/funnel.tsv",
+        funnel=layout.FUNNEL,
+        segments=expand(layout.SEGMENTS, shard=SHARDS),
     log:
-        "<results>/logs/deduplicate_segments.log",
+        layout.log_of("deduplicate_segments"),
     params:
         spec=spec(deduplication=settings.corpus.deduplication, decontamination=settings.corpus.decontamination),
-        code=code("deduplicate_segments"),
+        code=code_digest("deduplicate_segments"),
+        call=call("deduplicate_segments"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/deduplicate_segments.py --spec {params.spec:q} --store {STORE:q}"
-        " --extracted {input.extracted:q}"
-        " --funnels {input.funnels:q} --held-out {input.held_out:q} --segments {output.segments:q}"
-        " --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+        STAGE

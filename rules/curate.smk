@@ -1,20 +1,20 @@
 """Step 5: candidates -> curated pairs; in iteration t, model M(t-1) scores every candidate anew.
 
-Needs: <results>/candidates/, <results>/models/M(t-1). Gives: <results>/iterations/{t}/curated.jsonl.zst and
-<results>/iterations/{t}/scores.parquet.
+Needs: the candidates, and the model of the iteration before. Gives: what the scorer wrote, its scores, the curated pairs
+and a table of all scores.
 """
 
 
 rule score_candidates:
     """Let the model of the iteration before judge the candidates of a shard by the rubric."""
     input:
-        candidates="<results>/candidates/{shard}.jsonl.zst",
-        model=lambda wildcards: f"<results>/models/M{int(wildcards.iteration) - 1}",
-        prompt=settings.prompts.score,
+        candidates=layout.CANDIDATES,
+        model=lambda wildcards: expand(layout.MODEL, model=f"M{int(wildcards.iteration) - 1}"),
+        prompt=template("score"),
     output:
-        judgements="<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst",
+        judgements=layout.SCORER_TEXTS,
     log:
-        "<results>/logs/score_candidates/{iteration}/{shard}.log",
+        layout.log_of("score_candidates", "{iteration}", "{shard}"),
     threads: settings.resources.generation_threads
     resources:
         gpu=gpus(settings.generation.gpus),
@@ -25,49 +25,44 @@ rule score_candidates:
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
-        execution=settings.generation.execution(),
-        outside=outside(settings.prompts.score),
-        code=code("score_candidates"),
+        sources=source_state(template("score")),
+        code=code_digest("score_candidates", settings.generation),
+        call=call("score_candidates", generation=settings.generation),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/score_candidates.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --candidates {input.candidates:q} --model {input.model:q} --prompt {input.prompt:q}"
-        " --execution {params.execution:q} --judgements {output.judgements:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule parse_scores:
     """Read the scores out of the model's texts; stop if too many cannot be read."""
     input:
-        judgements="<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst",
+        judgements=layout.SCORER_TEXTS,
     output:
-        scores="<results>/iterations/{iteration}/scores/{shard}.jsonl.zst",
+        scores=layout.SCORES,
     log:
-        "<results>/logs/parse_scores/{iteration}/{shard}.log",
+        layout.log_of("parse_scores", "{iteration}", "{shard}"),
     localrule: True
     params:
         spec=spec(max_unparsable_share=settings.scoring.max_unparsable_share),
-        code=code("parse_scores"),
+        code=code_digest("parse_scores"),
+        call=call("parse_scores"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/parse_scores.py --spec {params.spec:q} --store {STORE:q}"
-        " --judgements {input.judgements:q}"
-        " --scores {output.scores:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule select_candidates:
     """Keep the candidates with high scores."""
     input:
-        candidates=expand("<results>/candidates/{shard}.jsonl.zst", shard=SHARDS),
-        scores=expand("<results>/iterations/{{iteration}}/scores/{shard}.jsonl.zst", shard=SHARDS),
+        candidates=expand(layout.CANDIDATES, shard=SHARDS),
+        scores=expand(layout.SCORES, shard=SHARDS, allow_missing=True),
     output:
-        curated="<results>/iterations/{iteration}/curated.jsonl.zst",
-        table="<results>/iterations/{iteration}/scores.parquet",
+        curated=layout.CURATED,
+        table=layout.SCORE_TABLE,
     log:
-        "<results>/logs/select_candidates/{iteration}.log",
+        layout.log_of("select_candidates", "{iteration}"),
     localrule: True
     params:
         spec=spec(selection=settings.selection),
-        code=code("select_candidates"),
+        code=code_digest("select_candidates"),
+        call=call("select_candidates"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/select_candidates.py --spec {params.spec:q} --store {STORE:q}"
-        " --candidates {input.candidates:q}"
-        " --scores {input.scores:q} --curated {output.curated:q} --table {output.table:q} 2>&1 | tee {log:q}"
+        STAGE

@@ -1,6 +1,6 @@
 """Step 7: models -> held-out loss, answers, and pairwise judgements in both orders.
 
-Needs: <results>/models/, <results>/seed/held_out.jsonl.zst. Gives: <results>/evaluation/.
+Needs: the models and the held-out pairs. Gives: losses and answers of every model, judgements of every comparison.
 """
 
 # Every model against the one before it; the last one also against M0 and against the control.
@@ -15,14 +15,14 @@ COMPARISONS = list(
 rule evaluate_model:
     """Measure the loss on the held-out pairs, and answer their instructions."""
     input:
-        model="<results>/models/{model}",
-        held_out="<results>/seed/held_out.jsonl.zst",
-        prompt=settings.prompts.forward,
+        model=layout.MODEL,
+        held_out=layout.HELD_OUT,
+        prompt=template("forward"),
     output:
-        loss="<results>/evaluation/{model}/loss.json",
-        answers="<results>/evaluation/{model}/answers.jsonl.zst",
+        loss=layout.HELD_OUT_LOSS,
+        answers=layout.ANSWERS,
     log:
-        "<results>/logs/evaluate_model/{model}.log",
+        layout.log_of("evaluate_model", "{model}"),
     threads: settings.resources.generation_threads
     resources:
         gpu=gpus(settings.generation.gpus),
@@ -35,29 +35,27 @@ rule evaluate_model:
             generation=settings.generation,
             random_seed=settings.random_seed,
         ),
-        execution=settings.generation.execution(),
-        outside=outside(settings.prompts.forward),
-        code=code("evaluate_model"),
+        sources=source_state(template("forward")),
+        code=code_digest("evaluate_model", settings.generation),
+        call=call("evaluate_model", generation=settings.generation),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/evaluate_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --model {input.model:q} --held-out {input.held_out:q} --prompt {input.prompt:q}"
-        " --execution {params.execution:q} --loss {output.loss:q}"
-        " --answers {output.answers:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule judge_answers:
     """Let one model say which of two answers is better, in both orders."""
     input:
-        judge=model_input(settings.evaluation.judge) if settings.evaluation.judge else "<results>/models/M0",
-        first="<results>/evaluation/{first}/answers.jsonl.zst",
-        second="<results>/evaluation/{second}/answers.jsonl.zst",
-        prompt=settings.prompts.judge,
-        chat_template=settings.prompts.chat_template,
+        judge=(
+            model_input(settings.evaluation.judge) if settings.evaluation.judge else expand(layout.MODEL, model="M0")
+        ),
+        first=expand(layout.ANSWERS, model="{first}"),
+        second=expand(layout.ANSWERS, model="{second}"),
+        prompt=template("judge"),
+        chat_template=template("chat_template"),
     output:
-        judgements="<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst",
+        judgements=layout.JUDGEMENTS,
     log:
-        "<results>/logs/judge_answers/{first}-vs-{second}.log",
+        layout.log_of("judge_answers", "{first}-vs-{second}"),
     threads: settings.resources.generation_threads
     resources:
         gpu=gpus(settings.generation.gpus),
@@ -67,12 +65,12 @@ rule judge_answers:
             judge=hub_name(settings.evaluation.judge),
             generation=settings.generation,
         ),
-        execution=settings.generation.execution(),
-        outside=outside(settings.prompts.judge, settings.prompts.chat_template, settings.evaluation.judge),
-        code=code("judge_answers"),
+        sources=source_state(
+            template("judge"),
+            template("chat_template"),
+            settings.evaluation.judge and find_file(settings.evaluation.judge),
+        ),
+        code=code_digest("judge_answers", settings.generation),
+        call=call("judge_answers", generation=settings.generation),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/judge_answers.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --judge {input.judge:q} --first {input.first:q} --second {input.second:q}"
-        " --prompt {input.prompt:q} --chat-template {input.chat_template:q} --execution {params.execution:q}"
-        " --judgements {output.judgements:q} 2>&1 | tee {log:q}"
+        STAGE

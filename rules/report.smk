@@ -1,15 +1,15 @@
 """Step 8: everything -> one page that opens offline.
 
-Needs: the results of every other step. Gives: <results>/report/index.html, <results>/settings.json.
+Needs: the results of every other step. Gives: the report, and the settings of the run beside the results.
 """
 
 
 rule write_settings:
     """Keep the settings of the run beside its results, defaults included."""
     output:
-        settings="<results>/settings.json",
+        settings=layout.SETTINGS,
     log:
-        "<results>/logs/write_settings.log",
+        layout.log_of("write_settings"),
     localrule: True
     params:
         settings=settings.model_dump_json(indent=2),
@@ -20,37 +20,29 @@ rule write_settings:
 rule build_report:
     """Draw the figures and tables, and join them with samples to one self-contained page."""
     input:
-        template=Path(workflow.basedir) / "backtranslation/report/page.html.jinja",
-        funnel="<results>/segments/funnel.tsv",
-        segments=expand("<results>/segments/{shard}.jsonl.zst", shard=SHARDS) if ITERATIONS else [],
-        seed="<results>/seed/train.jsonl.zst",
-        held_out="<results>/seed/held_out.jsonl.zst",
-        candidates=expand("<results>/candidates/{shard}.jsonl.zst", shard=SHARDS) if ITERATIONS else [],
-        scores=expand("<results>/iterations/{iteration}/scores.parquet", iteration=ITERATIONS),
-        last_scores=expand(
-            "<results>/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS[-1:], shard=SHARDS
-        ),
-        curated=expand("<results>/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
-        training=expand("<results>/training/{model}.tsv", model=MODELS),
-        backward_training="<results>/training/backward.tsv" if ITERATIONS else [],
-        losses=expand("<results>/evaluation/{model}/loss.json", model=MODELS),
-        answers=expand("<results>/evaluation/{model}/answers.jsonl.zst", model=MODELS),
-        judgements=[f"<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
-        truth="<results>/miniature/truth_report.json" if settings.miniature else [],
+        template=PACKAGE / "report/page.html.jinja",
+        seed_train=layout.SEED,
+        held_out=layout.HELD_OUT,
+        candidates=expand(layout.CANDIDATES, shard=SHARDS) if ITERATIONS else [],
+        segments=expand(layout.SEGMENTS, shard=SHARDS) if ITERATIONS else [],
+        funnel=layout.FUNNEL,
+        scores=expand(layout.SCORE_TABLE, iteration=ITERATIONS),
+        last_scores=expand(layout.SCORES, iteration=ITERATIONS[-1:], shard=SHARDS),
+        curated=expand(layout.CURATED, iteration=ITERATIONS),
+        backward_log=expand(layout.TRAINING_LOG, model="backward") if ITERATIONS else [],
+        training_logs=expand(layout.TRAINING_LOG, model=MODELS),
+        losses=expand(layout.HELD_OUT_LOSS, model=MODELS),
+        answers=expand(layout.ANSWERS, model=MODELS),
+        judgements=[layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],
+        truth=layout.TRUTH_MEASURES if settings.miniature else [],
     output:
-        page=report("<results>/report/index.html", category="Report"),
+        page=report(layout.REPORT, category="Report"),
     log:
-        "<results>/logs/build_report.log",
+        layout.log_of("build_report"),
     localrule: True
     params:
         spec=spec(settings=settings, models=MODELS, comparisons=COMPARISONS, random_seed=settings.random_seed),
-        code=code("build_report"),
+        code=code_digest("build_report"),
+        call=call("build_report"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/build_report.py --spec {params.spec:q} --store {STORE:q}"
-        " --template {input.template:q}"
-        " --funnel {input.funnel:q} --segments {input.segments:q} --seed-train {input.seed:q}"
-        " --held-out {input.held_out:q} --candidates {input.candidates:q} --scores {input.scores:q}"
-        " --last-scores {input.last_scores:q}"
-        " --curated {input.curated:q} --training-logs {input.training:q}"
-        " --backward-log {input.backward_training:q} --losses {input.losses:q} --answers {input.answers:q}"
-        " --judgements {input.judgements:q} --truth {input.truth:q} --page {output.page:q} 2>&1 | tee {log:q}"
+        STAGE

@@ -1,17 +1,17 @@
 """Step 3 and 6: pairs -> backward model, M0, and after each curation M1, M2, ...; every one from the base again.
 
-Needs: the base model, the seed, and the curated pairs of the iteration. Gives: <results>/models/{model}/ and
-<results>/training/{model}.tsv.
+Needs: the base model, the seed, and the curated pairs of the iteration. Gives: a folder for every model, and a table of
+its training.
 """
 
 
 def augmented_pairs(wildcards):
     """What a model learns from besides the seed: nothing, its iteration's selection, or every candidate."""
     if wildcards.model == "unselected":
-        return expand("<results>/candidates/{shard}.jsonl.zst", shard=SHARDS)
+        return expand(layout.CANDIDATES, shard=SHARDS)
     if wildcards.model in ("backward", "M0"):
         return []
-    return f"<results>/iterations/{wildcards.model[1:]}/curated.jsonl.zst"
+    return expand(layout.CURATED, iteration=wildcards.model[1:])
 
 
 def task(wildcards):
@@ -19,9 +19,9 @@ def task(wildcards):
     return "backward" if wildcards.model == "backward" else "forward"
 
 
-def training_prompt(wildcards):
-    """The template that its examples are told with."""
-    return getattr(settings.prompts, task(wildcards))
+def training(wildcards):
+    """The settings of a model's training."""
+    return getattr(settings.training, task(wildcards))
 
 
 def training_spec(wildcards):
@@ -31,7 +31,7 @@ def training_spec(wildcards):
         loading=settings.base_model.loading(),
         hub_name=settings.base_model.hub_name(),
         tags=settings.prompts.only("seed_tag", "augmented_tag") if task(wildcards) == "forward" else {},
-        training=getattr(settings.training, task(wildcards)),
+        training=training(wildcards),
         random_seed=settings.random_seed,
     )
 
@@ -40,28 +40,24 @@ rule train_model:
     """Fine-tune the base model on the seed (reversed for the backward model) and the selected pairs."""
     input:
         base=model_input(settings.base_model.path),
-        seed="<results>/seed/train.jsonl.zst",
+        seed=layout.SEED,
         augmented=augmented_pairs,
-        prompt=training_prompt,
-        chat_template=settings.prompts.chat_template,
+        prompt=lambda wildcards: template(task(wildcards)),
+        chat_template=template("chat_template"),
     output:
-        model=directory("<results>/models/{model}"),
-        losses="<results>/training/{model}.tsv",
+        model=directory(layout.MODEL),
+        losses=layout.TRAINING_LOG,
     log:
-        "<results>/logs/train_model/{model}.log",
+        layout.log_of("train_model", "{model}"),
     threads: settings.resources.training_threads
     resources:
-        gpu=lambda wildcards: gpus(getattr(settings.training, task(wildcards)).processes),
+        gpu=lambda wildcards: gpus(training(wildcards).processes),
     params:
         spec=training_spec,
-        execution=lambda wildcards: getattr(settings.training, task(wildcards)).execution(),
-        outside=lambda wildcards: outside(
-            settings.base_model.path, training_prompt(wildcards), settings.prompts.chat_template
+        sources=lambda wildcards: source_state(
+            find_file(settings.base_model.path), template(task(wildcards)), template("chat_template")
         ),
-        code=code("train_model"),
+        code=code_digest("train_model"),
+        call=call("train_model", training=training),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/train_model.py --spec {params.spec:q} --store {STORE:q} --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --execution {params.execution:q} --base {input.base:q} --prompt {input.prompt:q}"
-        " --chat-template {input.chat_template:q} --seed {input.seed:q} --augmented {input.augmented:q}"
-        " --model {output.model:q} --log {output.losses:q} 2>&1 | tee {log:q}"
+        STAGE

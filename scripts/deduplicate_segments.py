@@ -4,7 +4,6 @@ Writes the segments that stay, one file per shard, and the funnel of all shards:
 step, count. What a shard keeps depends on itself, the shards before it and the held-out pairs.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,8 +13,9 @@ from pathlib import Path
 from backtranslation.corpus.decontamination import ContaminationFinder
 from backtranslation.corpus.deduplication import DuplicateFinder
 from backtranslation.files import Row, read_rows, replace_file, write_rows
+from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import track
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.corpus import Decontamination, Deduplication
 from backtranslation.settings.slices import Slice
 
@@ -29,33 +29,33 @@ class Spec(Slice):
     decontamination: Decontamination = Decontamination()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--extracted", type=Input, nargs="*", default=[], help="segments of every shard, in order")
-    parser.add_argument("--funnels", type=Input, nargs="*", default=[], help="their funnels")
-    parser.add_argument("--held-out", type=Input, required=True, help="pairs of the evaluation, .jsonl.zst")
-    # First, since a job's claim lies under its first output, and the first shard may change.
-    parser.add_argument("--funnel", type=Output, required=True, help="output, .tsv")
-    parser.add_argument("--segments", type=Output, nargs="*", default=[], help="output for every shard, .jsonl.zst")
-    return parser
+def deduplicate_segments(
+    extracted: list[Input],
+    funnels: list[Input],
+    held_out: Input,
+    funnel: Output,
+    segments: list[Output],
+    spec: Spec,
+) -> None:
+    """Go through the shards in order; a shard's rows are judged against all that was kept before.
 
-
-def deduplicate_segments(args: argparse.Namespace) -> None:
-    """Go through the shards in order; a shard's rows are judged against all that was kept before."""
-    spec = Spec.model_validate_json(args.spec)
-
-    held_out = (row[field] for row in read_rows(args.held_out) for field in ("instruction", "response"))
-    contamination = ContaminationFinder(held_out, spec.decontamination)
+    extracted: segments of every shard, in order
+    funnels: their funnels
+    held_out: pairs of the evaluation, .jsonl.zst
+    funnel: the funnel of all shards, .tsv; named first, since people know a job by it and the first shard may change
+    segments: the segments that stay, for every shard, .jsonl.zst
+    """
+    held_out_texts = (row[field] for row in read_rows(held_out) for field in ("instruction", "response"))
+    contamination = ContaminationFinder(held_out_texts, spec.decontamination)
     duplicates = DuplicateFinder(spec.deduplication)
     table = []
-    for extracted, funnel, output in zip(args.extracted, args.funnels, args.segments, strict=True):
-        shard = json.loads(Path(funnel).read_text(encoding="utf-8"))
+    for shard_segments, shard_funnel, output in zip(extracted, funnels, segments, strict=True):
+        shard = json.loads(shard_funnel.read_text(encoding="utf-8"))
         counts = Counter(shard["counts"])
-        kept = keep_rows(read_rows(extracted), contamination, duplicates, counts)
+        kept = keep_rows(read_rows(shard_segments), contamination, duplicates, counts)
         counts["segments/kept"] = write_rows(output, kept)
         table += [(shard["source"], shard["shard"], step, count) for step, count in counts.items()]
-    write_funnel(args.funnel, table)
+    write_funnel(funnel, table)
 
 
 def keep_rows(
@@ -73,7 +73,7 @@ def keep_rows(
                 yield row
 
 
-def write_funnel(path: str, table: list[tuple[str, str, str, int]]) -> None:
+def write_funnel(path: Path, table: list[tuple[str, str, str, int]]) -> None:
     """Write the counts of all shards."""
     with replace_file(path) as stream:
         stream.write("source\tshard\tstep\tcount\n")
@@ -81,4 +81,4 @@ def write_funnel(path: str, table: list[tuple[str, str, str, int]]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), deduplicate_segments)
+    run_stage(deduplicate_segments)

@@ -4,12 +4,12 @@ Writes a JSON object {"loss": nats per target token, "tokens", "pairs": [{"id", 
 {"id", "instruction", "reference", "answer"}.
 """
 
-import argparse
 import sys
-from itertools import islice
+from pathlib import Path
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Input, Output, Workplace
+from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts, Tags
@@ -27,25 +27,29 @@ class Spec(Slice):
     random_seed: int
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--held-out", type=Input, required=True, help="held-out pairs, .jsonl.zst")
-    parser.add_argument("--model", type=Input, required=True, help="folder of the model")
-    parser.add_argument("--prompt", type=Input, required=True, help="template that shows an instruction, .jinja")
-    parser.add_argument("--loss", type=Output, required=True, help="output: losses, .json")
-    parser.add_argument("--answers", type=Output, required=True, help="output: answers, .jsonl.zst")
-    return parser
+def evaluate_model(
+    model: Input,
+    held_out: Input,
+    prompt: Input,
+    loss: Output,
+    answers: Output,
+    spec: Spec,
+    workplace: Workplace,
+) -> None:
+    """Measure the loss first: it is quick, and a model that cannot be loaded fails at once.
 
+    model: folder of the model
+    held_out: held-out pairs, .jsonl.zst
+    prompt: template that shows an instruction, .jinja
+    loss: losses, .json
+    answers: answers, .jsonl.zst
+    """
+    prompts = Prompts(forward=str(prompt), **spec.tags.model_dump())
+    pairs = list(read_rows(held_out))
 
-def evaluate_model(args: argparse.Namespace) -> None:
-    """Measure the loss first: it is quick, and a model that cannot be loaded fails at once."""
-    spec = Spec.model_validate_json(args.spec)
-    prompts = Prompts(forward=args.prompt, **spec.tags.model_dump())
-    pairs = list(read_rows(args.held_out))
-
-    write_json(args.loss, measure_loss(args.model, pairs, prompts, spec.loading))
-    write_rows(args.answers, answer(args, list(islice(pairs, spec.max_answers)), prompts, spec))
+    write_json(loss, measure_loss(str(model), pairs, prompts, spec.loading))
+    journal = workplace.folder / "answers.jsonl"
+    write_rows(answers, answer(str(model), pairs[: spec.max_answers], prompts, spec, journal))
 
 
 def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: ModelLoading) -> Row:
@@ -63,17 +67,16 @@ def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: 
     return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
 
-def answer(args: argparse.Namespace, pairs: list[Row], settings: Prompts, spec: Spec) -> list[Row]:
+def answer(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec, journal: Path) -> list[Row]:
     """Answers to the instructions of the pairs."""
     from backtranslation.method.evaluation import answer_instructions
     from backtranslation.models.engine import load_engine
     from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
-    engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
-    journal = args.work / "answers.jsonl"
+    engine, tokenizer = load_engine(spec.generation, model_path, spec.loading, prompts)
     return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed, journal)
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), evaluate_model)
+    run_stage(evaluate_model)

@@ -4,7 +4,6 @@ Writes rows {"id", "text", "url", "source", "shard", "file", "record_offset", "h
 the funnel: how many records, sections and segments there were, and why which of them were left out.
 """
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ from backtranslation.corpus.filters import check_languages, navigation_pattern, 
 from backtranslation.corpus.readers import Document, ShardIdentity, Tally, read_documents
 from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
 from backtranslation.files import Row, write_json, write_rows
+from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import Progress
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.settings.slices import Slice
 
@@ -28,26 +28,21 @@ class Spec(Slice):
     filters: SegmentFilters = SegmentFilters()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--input", type=Input, required=True, help="corpus file, or folder of HTML files")
-    parser.add_argument("--segments", type=Output, required=True, help="output, .jsonl.zst")
-    parser.add_argument("--funnel", type=Output, required=True, help="output, .json")
-    return parser
+def extract_segments(pages: Input, segments: Output, funnel: Output, spec: Spec) -> None:
+    """Write the segments of the shard and its funnel.
 
-
-def write_segments(args: argparse.Namespace) -> None:
-    """Write the segments of the shard and its funnel."""
-    spec = Spec.model_validate_json(args.spec)
+    pages: corpus file, or folder of HTML files
+    segments: segments of the shard, .jsonl.zst
+    funnel: counts of what was kept and left out, .json
+    """
     check_languages(spec.filters.languages)
 
     tally = Tally()
-    write_rows(args.segments, extract_segments(Path(args.input), spec, tally))
-    write_json(args.funnel, {"source": spec.shard.source, "shard": spec.shard.name, "counts": tally.counts})
+    write_rows(segments, cut_segments(pages, spec, tally))
+    write_json(funnel, {"source": spec.shard.source, "shard": spec.shard.name, "counts": tally.counts})
 
 
-def extract_segments(path: Path, spec: Spec, tally: Tally) -> Iterator[Row]:
+def cut_segments(path: Path, spec: Spec, tally: Tally) -> Iterator[Row]:
     """Yield the rows of a shard's segments, counting what is read and left out."""
     progress = Progress(total=None, unit="pages")
     navigation = navigation_pattern(spec.filters.navigation_headers)
@@ -90,4 +85,4 @@ def segment_row(passage: Passage, document: Document, shard: ShardIdentity) -> R
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), write_segments)
+    run_stage(extract_segments)

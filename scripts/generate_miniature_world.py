@@ -1,10 +1,8 @@
 """Make the miniature world: WARC files of web pages, seed and held-out pairs and the truth about all (JSONL)."""
 
-import argparse
-from pathlib import Path
-
 from backtranslation.files import write_rows
-from backtranslation.jobs.stage import Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Output
+from backtranslation.jobs.stage import run_stage
 from backtranslation.miniature.world import generate_world
 from backtranslation.settings.miniature import Miniature
 from backtranslation.settings.slices import SettingsError, Slice
@@ -16,29 +14,25 @@ class Spec(Slice):
     miniature: Miniature
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--pages", type=Output, required=True, nargs="+", help="output: WARC files, .warc.gz")
-    parser.add_argument("--seed", type=Output, required=True, help="output: human-written pairs, .jsonl")
-    parser.add_argument("--held-out", type=Output, required=True, help="output: pairs for the evaluation, .jsonl")
-    parser.add_argument("--truth", type=Output, required=True, help="output: the truth about all, .jsonl")
-    return parser
+def generate_miniature_world(pages: list[Output], seed: Output, held_out: Output, truth: Output, spec: Spec) -> None:
+    """Generate the world and write its files.
 
-
-def write_world(args: argparse.Namespace) -> None:
-    """Generate the world and write its files."""
-    settings = Spec.model_validate_json(args.spec).miniature
-    if len(args.pages) != settings.warc_files:
-        raise SettingsError(f"miniature.warc_files is {settings.warc_files}, but {len(args.pages)} files are wanted")
+    pages: web pages, .warc.gz
+    seed: human-written pairs, .jsonl
+    held_out: pairs for the evaluation, .jsonl
+    truth: the truth about all of them, .jsonl
+    """
+    settings = spec.miniature
+    if len(pages) != settings.warc_files:
+        raise SettingsError(f"miniature.warc_files is {settings.warc_files}, but {len(pages)} files are wanted")
 
     world = generate_world(settings)
-    for path, content in zip(args.pages, world.warcs, strict=True):
-        Path(path).write_bytes(content)
-    write_rows(args.seed, world.seed)
-    write_rows(args.held_out, world.held_out)
-    write_rows(args.truth, world.truth)
+    for path, content in zip(pages, world.warcs, strict=True):
+        path.write_bytes(content)
+    write_rows(seed, world.seed)
+    write_rows(held_out, world.held_out)
+    write_rows(truth, world.truth)
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), write_world)
+    run_stage(generate_miniature_world)

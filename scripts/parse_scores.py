@@ -4,10 +4,9 @@ Writes rows {"id", "raw", "score", "failure", "expected_score"}: a score from 1 
 Stops, with counts and examples, if too many cannot be read.
 """
 
-import argparse
-
 from backtranslation.files import read_rows, write_rows
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Input, Output
+from backtranslation.jobs.stage import run_stage
 from backtranslation.method.score_parsing import check_unparsable, parse_judgement
 from backtranslation.settings.slices import Slice
 
@@ -18,22 +17,16 @@ class Spec(Slice):
     max_unparsable_share: float
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--judgements", type=Input, required=True, help="texts of the scorer, .jsonl.zst")
-    parser.add_argument("--scores", type=Output, required=True, help="output, .jsonl.zst")
-    return parser
+def parse_scores(judgements: Input, scores: Output, spec: Spec) -> None:
+    """Read every score, and stop before writing if too many cannot be read.
 
-
-def parse_scores(args: argparse.Namespace) -> None:
-    """Read every score, and stop before writing if too many cannot be read."""
-    spec = Spec.model_validate_json(args.spec)
-
-    scores = [parse_judgement(row) for row in read_rows(args.judgements)]
-    check_unparsable(scores, spec.max_unparsable_share)
-    write_rows(args.scores, scores)
+    judgements: texts of the scorer, .jsonl.zst
+    scores: a score or the reason why there is none, .jsonl.zst
+    """
+    rows = [parse_judgement(row) for row in read_rows(judgements)]
+    check_unparsable(rows, spec.max_unparsable_share)
+    write_rows(scores, rows)
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), parse_scores)
+    run_stage(parse_scores)

@@ -13,7 +13,7 @@ import platform
 from itertools import islice
 from pathlib import Path
 
-from backtranslation.jobs.progress import run_script, start_job
+from backtranslation.jobs.process import run_script, start_job
 
 ROWS, ROW_TOKENS = 32, 256
 VOCABULARY, TOKENIZER_DOCUMENTS = 2048, 20_000

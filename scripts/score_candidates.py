@@ -4,10 +4,9 @@ Writes rows {"id", "raw", "digit_probabilities"}: what the model wrote, and the 
 place of its score (they sum to 1).
 """
 
-import argparse
-
 from backtranslation.files import read_rows, write_rows
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Input, Output, Workplace
+from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts
@@ -23,43 +22,39 @@ class Spec(Slice):
     random_seed: int
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--candidates", type=Input, required=True, help="candidates of the shard, .jsonl.zst")
-    parser.add_argument("--model", type=Input, required=True, help="folder of the model that scores")
-    parser.add_argument("--prompt", type=Input, required=True, help="template with the rubric, .jinja")
-    parser.add_argument("--judgements", type=Output, required=True, help="output, .jsonl.zst")
-    return parser
+def score_candidates(
+    candidates: Input, model: Input, prompt: Input, judgements: Output, spec: Spec, workplace: Workplace
+) -> None:
+    """Let the model write, then read its probabilities at the place of the score.
 
-
-def score_candidates(args: argparse.Namespace) -> None:
-    """Let the model write, then read its probabilities at the place of the score."""
-    spec = Spec.model_validate_json(args.spec)
-
+    candidates: candidates of the shard, .jsonl.zst
+    model: folder of the model that scores
+    prompt: template with the rubric, .jinja
+    judgements: what the model wrote, .jsonl.zst
+    """
     from backtranslation.method.scoring import SCORE_CHOICES, text_before_score
     from backtranslation.models.engine import Request, choose_all, generate_all, load_engine, row_seed
     from backtranslation.models.prompts import PromptSet, render_prompt, score_message
 
-    prompts = PromptSet(Prompts(score=args.prompt))
-    engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
+    prompts = PromptSet(Prompts(score=str(prompt)))
+    engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
     requests = [
         Request(
             row["id"],
             render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"])),
             row_seed(spec.random_seed, row["id"]),
         )
-        for row in read_rows(args.candidates)
+        for row in read_rows(candidates)
         if row["rejection"] is None
     ]
-    written = generate_all(engine, requests, spec.sampling, args.work / "completions.jsonl")
+    written = generate_all(engine, requests, spec.sampling, workplace.folder / "completions.jsonl")
     until_score = [(request.id, request.prompt + text_before_score(written[request.id].text)) for request in requests]
-    probabilities = choose_all(engine, until_score, SCORE_CHOICES, args.work / "probabilities.jsonl")
+    probabilities = choose_all(engine, until_score, SCORE_CHOICES, workplace.folder / "probabilities.jsonl")
     write_rows(
-        args.judgements,
+        judgements,
         ({"id": row.id, "raw": written[row.id].text, "digit_probabilities": probabilities[row.id]} for row in requests),
     )
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), score_candidates)
+    run_stage(score_candidates)

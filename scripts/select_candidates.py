@@ -4,13 +4,14 @@ Writes the curated pairs, rows {"id", "instruction", "response", "score", "expec
 every scored candidate with the columns id, score, failure, expected_score, selected.
 """
 
-import argparse
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtranslation.files import Row, join_rows, read_rows, write_rows
+from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Slice
 
@@ -26,33 +27,26 @@ class Spec(Slice):
     selection: Selection
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--candidates", type=Input, required=True, nargs="+", help="candidates of every shard")
-    parser.add_argument("--scores", type=Input, required=True, nargs="+", help="their scores")
-    parser.add_argument("--curated", type=Output, required=True, help="output: selected pairs, .jsonl.zst")
-    parser.add_argument("--table", type=Output, required=True, help="output: all scores, .parquet")
-    return parser
+def select_candidates(candidates: list[Input], scores: list[Input], curated: Output, table: Output, spec: Spec) -> None:
+    """Select over all shards, of which only the scores are held at once, then write shard by shard.
 
-
-def curate_candidates(args: argparse.Namespace) -> None:
-    """Select over all shards, of which only the scores are held at once, then write shard by shard."""
-    spec = Spec.model_validate_json(args.spec)
-
+    candidates: candidates of every shard, .jsonl.zst
+    scores: their scores, .jsonl.zst
+    curated: selected pairs, .jsonl.zst
+    table: all scores, .parquet
+    """
     import pyarrow as pa
 
-    from backtranslation.method.selection import select_candidates
+    from backtranslation.method.selection import select_rows
 
-    tables = [_read_scores(path) for path in args.scores]
-    scores = pa.concat_tables(tables)
-    selected = select_candidates(scores, spec.selection)
+    tables = [_read_scores(path) for path in scores]
+    selected = select_rows(pa.concat_tables(tables), spec.selection)
     log.info("%d of %d candidates kept", selected.sum(), len(selected))
-    write_rows(args.curated, _curated_pairs(args.candidates, args.scores, selected))
-    _write_table(args.table, tables, selected)
+    write_rows(curated, _curated_pairs(candidates, scores, selected))
+    _write_table(table, tables, selected)
 
 
-def _read_scores(path: str) -> "pa.Table":
+def _read_scores(path: Path) -> "pa.Table":
     """The scores of a shard by columns, without the texts."""
     import pyarrow as pa
 
@@ -61,7 +55,7 @@ def _read_scores(path: str) -> "pa.Table":
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 
-def _curated_pairs(candidate_files: list[str], score_files: list[str], selected: Iterable[bool]) -> Iterator[Row]:
+def _curated_pairs(candidate_files: list[Path], score_files: list[Path], selected: Iterable[bool]) -> Iterator[Row]:
     is_selected = iter(selected)
     for candidate_file, score_file in zip(candidate_files, score_files, strict=True):
         for candidate, score in join_rows(candidate_file, score_file, lambda row: row["rejection"] is None):
@@ -70,7 +64,7 @@ def _curated_pairs(candidate_files: list[str], score_files: list[str], selected:
                 yield pair | {"score": score["score"], "expected_score": score["expected_score"]}
 
 
-def _write_table(path: str, tables: "list[pa.Table]", selected: "NDArray[np.bool_]") -> None:
+def _write_table(path: Path, tables: "list[pa.Table]", selected: "NDArray[np.bool_]") -> None:
     """Write the scores of all shards, each a row group, with what became of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -83,4 +77,4 @@ def _write_table(path: str, tables: "list[pa.Table]", selected: "NDArray[np.bool
 
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), curate_candidates)
+    run_stage(select_candidates)

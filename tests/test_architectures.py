@@ -9,6 +9,7 @@ from helpers.tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
 from backtranslation.models.engine import Request, load_engine, row_seed
+from backtranslation.models.engines.transformers_engine import TransformersEngine
 from backtranslation.models.loading import load_tokenizer
 from backtranslation.models.packing import collate, pack
 from backtranslation.models.prompts import (
@@ -19,8 +20,7 @@ from backtranslation.models.prompts import (
     render_prompt,
     score_message,
 )
-from backtranslation.models.training import train_model
-from backtranslation.models.transformers_engine import TransformersEngine
+from backtranslation.models.training import fine_tune
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.training import Training
@@ -67,7 +67,7 @@ def test_train_generate_and_score(
     )
     pairs = [encode_forward(tokenizer, prompts, row, "seed", training.max_length) for row in make_pairs(12)]
     model = tmp_path / "model"
-    train_model(pairs, base, training, tokenizer, model, tmp_path / "work", tmp_path / "log.tsv", 1)
+    fine_tune(pairs, base, training, tokenizer, model, tmp_path / "work", tmp_path / "log.tsv", 1)
     assert [path.name for path in model.iterdir() if path.suffix in (".safetensors", ".bin", ".pt")] == [
         "model.safetensors"
     ]

@@ -106,7 +106,7 @@ def build_run() -> None:
         for name, text in SEGMENTS.items()
     ]  # fmt: skip
     extracted = f"segments/extracted/{SHARD}.jsonl.zst"
-    make_rows("extract_segments", {"input": ["page.warc.gz"]}, {"segments": (extracted, segments)})
+    make_rows("extract_segments", {"pages": ["page.warc.gz"]}, {"segments": (extracted, segments)})
     kept = f"segments/{SHARD}.jsonl.zst"
     make_rows("deduplicate_segments", {"extracted": [f"results/{extracted}"]}, {"segments": (kept, segments[:3])})
 

@@ -517,9 +517,10 @@ def training_command(
     settings = spec(task="forward", loading=base.loading(), hub_name=None, tags=tags, training=training, random_seed=1)
     return [
         sys.executable, str(TESTS.parent / "scripts/train_model.py"), "--spec", settings,
-        f"--store={results / 'store'}", "--execution", training.execution(), "--base", base.path,
+        f"--store={results / 'store'}", "--execution", json.dumps({"training": training.execution()}),
+        "--base", base.path,
         "--prompt", prompts.forward, "--chat-template", prompts.chat_template,
-        "--seed", str(seed), "--model", str(results / "model"), "--log", str(results / "losses.tsv"),
+        "--seed", str(seed), "--model", str(results / "model"), "--losses", str(results / "losses.tsv"),
     ]  # fmt: skip
 
 

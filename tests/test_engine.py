@@ -9,16 +9,15 @@ import torch
 from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from backtranslation.models.engine import Request, load_engine, row_seed
-from backtranslation.models.loading import ModelError
-from backtranslation.models.prompts import PromptSet, render_prompt, score_message
-from backtranslation.models.transformers_engine import (
-    EngineError,
+from backtranslation.models.engine import EngineError, Request, load_engine, row_seed
+from backtranslation.models.engines.transformers_engine import (
     Prefix,
     TransformersEngine,
     common_prefix,
     next_tokens,
 )
+from backtranslation.models.loading import ModelError
+from backtranslation.models.prompts import PromptSet, render_prompt, score_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 

@@ -16,7 +16,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from backtranslation.errors import DataError
 from backtranslation.files import read_rows, write_rows
 from backtranslation.method import evaluation
-from backtranslation.method.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
+from backtranslation.method.evaluation import (
+    PairLoss,
+    answer_instructions,
+    held_out_losses,
+    judge_in_both_orders,
+    mean_loss,
+)
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
 from backtranslation.models.prompts import (
     EncodedPair,
@@ -103,7 +109,7 @@ def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_p
 def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded, tmp_path: Path) -> None:
     one = {"id": "h", "instruction": "why", "answer": "oil"}
     two = {"id": "h", "instruction": "why", "answer": "water"}
-    (row,) = judge_answers(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two], tmp_path)
+    (row,) = judge_in_both_orders(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two], tmp_path)
     assert row["first_wins_forward"] == pytest.approx(_chance_of_first(loaded, "oil", "water"), abs=1e-5)
     assert row["first_wins_reversed"] == pytest.approx(1 - _chance_of_first(loaded, "water", "oil"), abs=1e-5)
 
@@ -138,7 +144,7 @@ class FirstIsBetter:
 
 def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded, tmp_path: Path) -> None:
     rows = [{"id": pair["id"], "instruction": "why", "answer": "oil"} for pair in PAIRS]
-    judged = judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows, tmp_path)
+    judged = judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows, tmp_path)
     assert [row["id"] for row in judged] == [pair["id"] for pair in PAIRS]
     for row in judged:
         assert row["first_wins_forward"] + row["first_wins_reversed"] == pytest.approx(1)
@@ -151,18 +157,18 @@ def test_a_killed_judge_is_asked_for_the_missing_rows_only(loaded: Loaded, tmp_p
     second = [{**row, "answer": "oil"} for row in first]
     killed, again = FirstIsBetter(patience), FirstIsBetter()
     with pytest.raises(KeyboardInterrupt):
-        judge_answers(killed, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
-    judged = judge_answers(again, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
+        judge_in_both_orders(killed, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
+    judged = judge_in_both_orders(again, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
     assert len(set(killed.asked + again.asked)) == len(killed.asked) + len(again.asked) == 2 * len(PAIRS)
     quiet = FirstIsBetter()
     (tmp_path / "quiet").mkdir()
-    assert judged == judge_answers(quiet, loaded.tokenizer, loaded.prompts, first, second, tmp_path / "quiet")
+    assert judged == judge_in_both_orders(quiet, loaded.tokenizer, loaded.prompts, first, second, tmp_path / "quiet")
 
 
 def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded, tmp_path: Path) -> None:
     rows = [{"id": name, "instruction": "why", "answer": "oil"} for name in "ab"]
     with pytest.raises(DataError, match="same instructions"):
-        judge_answers(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1], tmp_path)
+        judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1], tmp_path)
 
 
 def test_scripts_measure_answer_and_judge(
@@ -182,7 +188,7 @@ def test_scripts_measure_answer_and_judge(
     answered = [row["id"] for row in read_rows(tmp_path / "answers.jsonl.zst")]
     assert answered == [pair["id"] for pair in PAIRS[:4]]
 
-    _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
+    _run("judge_in_both_orders", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
          "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst", "--prompt", judge_settings.judge,
          "--chat-template", judge_settings.chat_template,
          "--judgements", "same.jsonl.zst")  # fmt: skip

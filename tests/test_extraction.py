@@ -26,7 +26,7 @@ def run_script(name: str, results: Path, *arguments: object) -> subprocess.Compl
 def extract_command(path: Path, folder: Path, name: str = "web-a", file_format: str = "warc") -> list[str]:
     spec = {"shard": {"name": name, "source": "web", "format": file_format}, "segments": {"max_page_bytes": 1_000_000}}
     outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
-    return script_command("extract_segments", folder, "--spec", json.dumps(spec), "--input", path, *outputs)
+    return script_command("extract_segments", folder, "--spec", json.dumps(spec), "--pages", path, *outputs)
 
 
 def extract(
@@ -86,7 +86,7 @@ def test_unknown_language_stops_before_reading(tmp_path: Path) -> None:
     spec = {"shard": {"name": "a", "source": "a", "format": "warc"}, "filters": {"languages": ["english"]}}
     outputs = ("--segments", tmp_path / "a.jsonl.zst", "--funnel", tmp_path / "a.json")
     path = write_warc(tmp_path / "a.warc.gz", record(b"gone", status="404 Not Found"))
-    result = run_script("extract_segments", tmp_path, "--spec", json.dumps(spec), "--input", path, *outputs)
+    result = run_script("extract_segments", tmp_path, "--spec", json.dumps(spec), "--pages", path, *outputs)
     assert result.returncode == 1 and "english" in result.stderr and "Traceback" not in result.stderr
     assert "404" not in result.stderr
 

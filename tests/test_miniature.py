@@ -23,8 +23,8 @@ from backtranslation.miniature.recognition import answers, normalise, recognise_
 from backtranslation.miniature.subjects import subjects
 from backtranslation.miniature.truth import (
     as_rows,
-    judge_answers,
     judge_candidates,
+    mark_answers,
     measure_answers,
     measure_candidates,
     measure_selection,
@@ -113,9 +113,9 @@ def test_references_are_right_answers_and_answers_to_other_instructions_are_not(
         {"id": str(i), "instruction": pair["instruction"], "answer": pair["response"]}
         for i, pair in enumerate(world.held_out)
     ]
-    assert all(judge_answers(world.truth, rows))
+    assert all(mark_answers(world.truth, rows))
     moved = [row | {"answer": rows[i - 1]["answer"]} for i, row in enumerate(rows)]
-    assert not any(judge_answers(world.truth, moved))
+    assert not any(mark_answers(world.truth, moved))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -197,7 +197,7 @@ def test_wilson_interval_and_measures_of_nothing() -> None:
 
 def test_answers_to_unknown_instructions_are_an_error() -> None:
     with pytest.raises(DataError, match="row 7: the truth knows no instruction 'What'"):
-        judge_answers(TRUTH, [{"id": "7", "instruction": "What", "answer": ""}])
+        mark_answers(TRUTH, [{"id": "7", "instruction": "What", "answer": ""}])
 
 
 def _asked_and_answered(document: str) -> str | None:

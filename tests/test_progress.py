@@ -15,7 +15,8 @@ import pytest
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs import progress
-from backtranslation.jobs.progress import PROGRESS, Progress, report, report_to, reported_seconds, run_script, track
+from backtranslation.jobs.process import run_script
+from backtranslation.jobs.progress import PROGRESS, Progress, report, report_to, reported_seconds, track
 
 
 class Clock:
@@ -160,7 +161,8 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
 def test_lines_of_the_log_name_the_job() -> None:
     code = (
-        "from backtranslation.jobs.progress import log, start_job\n"
+        "from backtranslation.jobs.process import start_job\n"
+        "from backtranslation.jobs.progress import log\n"
         "start_job('train_model', 'results/models/M0.partial', 3)\n"
         "log.info('ready')\n"
         "import os; print(os.environ['OMP_NUM_THREADS'])\n"

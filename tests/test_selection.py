@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtranslation.errors import DataError
-from backtranslation.method.selection import select_candidates
+from backtranslation.method.selection import select_rows
 from backtranslation.settings.selection import Selection
 
 Candidate = tuple[str, float | None, float]  # id, score, expected score
@@ -24,7 +24,7 @@ def select_ids(scored: list[Candidate], selection: Selection) -> set[str]:
     kinds = pa.schema({"id": pa.string(), "score": pa.float64(), "expected_score": pa.float64()})
     rows = [dict(zip(kinds.names, row, strict=True)) for row in scored]
     shards = [pa.Table.from_pylist(part, schema=kinds) for part in (rows[:2], rows[2:])]
-    kept = select_candidates(pa.concat_tables(shards), selection)
+    kept = select_rows(pa.concat_tables(shards), selection)
     return {row[0] for row, is_kept in zip(scored, kept, strict=True) if is_kept}
 
 

@@ -91,9 +91,9 @@ def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SettingsError) as error:
         check_files(settings)
     assert str(error.value).splitlines() == [
-        "config: prompts.judge: no such file: prompts/none.jinja",
-        "config: seed.path: no such file: seed.jsonl",
-        f"config: base_model.path: no model (config.json) in the folder {tmp_path}",
+        f"config: prompts.judge: no such file: prompts/none.jinja (looked in {ROOT})",
+        f"config: seed.path: no such file: seed.jsonl (looked in {ROOT})",
+        f"config: base_model.path: no model (config.json) in the folder {tmp_path} (looked in {ROOT})",
     ]
 
 
@@ -117,7 +117,7 @@ def test_how_the_work_is_done_is_no_part_of_a_spec(default: Slice, other: Slice)
     received = type(other).model_validate(json.loads(spec(part=other))["part"])
     assert received == default
     assert received.completed(other.execution()) == other
-    assert received.completed("{}") == received.completed('{"epochs": 9, "engine": "other"}') == default
+    assert received.completed({}) == received.completed({"epochs": 9, "engine": "other"}) == default
 
 
 def test_what_a_model_learns_from_is_part_of_a_spec() -> None:

@@ -186,7 +186,7 @@ def digests_of(source: str | bytes, package: Path) -> dict[str, str]:
     """Digests of a script, written to a folder of its own, and of what it imports."""
     script = Path(tempfile.mkdtemp(dir=package.parent)) / "script.py"
     script.write_bytes(source if isinstance(source, bytes) else source.encode())
-    return source_digests(script, package)
+    return source_digests(script, package=package)
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,10 @@ def test_imports_are_followed(source: str, modules: str | None, package: Path) -
 def test_an_edit_changes_the_digest_of_its_module_alone(package: Path) -> None:
     script = package.parent / "script.py"
     script.write_text("import library.two")
-    before = source_digests(script, package)
+    before = source_digests(script, package=package)
     (package / "one.py").write_text("import os\nx = 2")
     os.utime(package / "one.py", ns=(0, 0))  # file systems tell times of some milliseconds apart only
-    after = source_digests(script, package)
+    after = source_digests(script, package=package)
     assert {name for name in before if before[name] != after[name]} == {"library.one"}
 
 
@@ -262,11 +262,19 @@ def test_modules_of_the_scripts(script: Path) -> None:
 
 def test_late_imports_of_imports_are_followed() -> None:
     digests = source_digests(ROOT / "scripts" / "generate_instructions.py")
-    assert {
-        "backtranslation.models.engine",
-        "backtranslation.models.transformers_engine",
-        "backtranslation.models.loading",
-    } <= set(digests)
+    assert {"backtranslation.models.engine", "backtranslation.models.loading"} <= set(digests)
+    assert not [name for name in digests if name.startswith("backtranslation.models.engines.")], "none is chosen yet"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "modules"),
+    [((), "one"), (("library.inner.five",), "one inner inner.three inner.five"), (("library.two",), "one two")],
+)
+def test_chosen_modules_and_their_imports_count(chosen: tuple[str, ...], modules: str, package: Path) -> None:
+    script = package.parent / "script.py"
+    script.write_text("import library.one")
+    expected = {"script.py", "library"} | {f"library.{name}" for name in modules.split()}
+    assert set(source_digests(script, chosen, package)) == expected
 
 
 # Why the settings can be left out
@@ -275,7 +283,7 @@ def test_late_imports_of_imports_are_followed() -> None:
 CODE_OF_SETTINGS = {
     "load_settings": "puts the settings in the report's spec into the order of their models",
     "identity": "leaves out of them what that spec does not hold",
-    "completed": "adds only what no result depends on",
+    "modules": "names the module of the chosen engine, whose code is in the key by itself",
 }
 
 

@@ -1,117 +1,165 @@
-"""Stages as commands: what a command line says of inputs and outputs, and that every script can be read so."""
+"""Stages: what the signature of a function says, and what follows from it for command line, job and rule."""
 
-import argparse
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from helpers.small_run import ROOT
 
-from backtranslation.jobs.manifests import Job
+from backtranslation.jobs.contract import Input, Output, Role, Workplace, load_contract, read_contract
+from backtranslation.jobs.manifests import Job, StoreError
 from backtranslation.jobs.source_digests import source_digests
-from backtranslation.jobs.stage import Input, Output, command_line, read_job, stage_parser
+from backtranslation.jobs.stage import StageCall, build_parser, files_of, port_options
+from backtranslation.jobs.stages import list_stages
+from backtranslation.settings.generation import ENGINES, Generation
+from backtranslation.settings.slices import Slice, spec
 
-ROOT = Path(__file__).parent.parent
-# It makes what ships with the project, by hand, and is no stage of a run.
-SCRIPTS = sorted(set((ROOT / "scripts").glob("*.py")) - {ROOT / "scripts" / "pretrain_miniature_base.py"})
-COMMON = {"help", "spec", "store", "threads", "gpus", "execution", "work"}
-every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """A parser with inputs and outputs of every kind."""
-    parser = stage_parser("An example.")
-    parser.add_argument("--pages", type=Input, nargs="+", required=True)
-    parser.add_argument("--base", type=Input, nargs="?")
-    parser.add_argument("--more-pages", type=Input, nargs="*", default=[])
-    parser.add_argument("--copies", type=Output, nargs="+", required=True)
-    parser.add_argument("--table", type=Output, required=True)
-    return parser
+STAGES = list_stages()
+every_stage = pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
 
 
-CODE = {"test_stage.py": "0123"}
-SMALLEST = ["--spec", '{"b": 1, "a": [2]}', "--store", "results/store", "--pages", "p", "--copies", "c", "--table", "t"]
+class Spec(Slice):
+    """Settings of the example."""
+
+    generation: Generation
+    word: str = "a"
+
+
+def test_stage(
+    pages: list[Input],
+    base: Input | None,
+    prompt: Input,
+    copies: list[Output],
+    table: Output,
+    spec: Spec,
+    workplace: Workplace,
+) -> None:
+    """An example with ports of every kind.
+
+    pages: rows, .jsonl
+    """
+    CALLS.append((pages, base, prompt, copies, table, spec, workplace))
+
+
+test_stage.__test__ = False  # type: ignore[attr-defined]
+CALLS: list[tuple[object, ...]] = []
+CONTRACT = read_contract(test_stage)
+SMALLEST = ["--spec", spec(generation=Generation()), "--store", "results/store", "--prompt", "p", "--table", "t"]
 
 
 def read(*arguments: str) -> Job:
-    """The job of a command line for this file, which serves as a script."""
-    return read_job("test_stage", CODE, build_parser().parse_args([*SMALLEST, *arguments]))
+    """The job of a command line."""
+    args = build_parser(CONTRACT).parse_args([*SMALLEST, *arguments])
+    return CONTRACT.job(args.spec, files_of(CONTRACT, args))
 
 
-def test_inputs_and_outputs_are_lists_by_argument() -> None:
-    job = read("--pages", "p1", "p2", "--base", "folder", "--copies", "c1", "c2", "--more-pages", "q")
-    assert job.inputs == {"pages": ["p1", "p2"], "base": ["folder"], "more_pages": ["q"]}
-    assert job.outputs == {"copies": ["c1", "c2"], "table": ["t"]}
-    # Plain text, which becomes plain JSON.
-    assert {type(path) for paths in (*job.inputs.values(), *job.outputs.values()) for path in paths} == {str}
+def test_inputs_and_outputs_are_lists_by_port_in_the_order_of_the_signature() -> None:
+    job = read("--copies", "c1", "c2", "--base", "folder", "--pages", "p1", "p2")
+    assert list(job.inputs.items()) == [("pages", ["p1", "p2"]), ("base", ["folder"]), ("prompt", ["p"])]
+    assert list(job.outputs.items()) == [("copies", ["c1", "c2"]), ("table", ["t"])]
 
 
-def test_stage_settings_and_code_are_those_given() -> None:
-    job = read()
-    assert job.stage == "test_stage"
-    assert job.spec == {"a": [2], "b": 1}
-    assert job.code == CODE
+def test_ports_that_may_be_missing_are_left_out() -> None:
+    assert read().inputs == {"prompt": ["p"]} == read("--base", "--pages").inputs
+    assert read().outputs == {"table": ["t"]}
 
 
-@pytest.mark.parametrize("arguments", [[], ["--base"], ["--more-pages"], ["--base", "--more-pages"]], ids=" ".join)
-def test_an_argument_without_a_value_is_none(arguments: list[str]) -> None:
-    """The workflow names every option, and leaves the value out where there is nothing."""
-    assert read(*arguments) == read()
-    assert read().inputs == {"pages": ["p"]}
-
-
-def test_what_says_how_the_work_is_done_is_no_part_of_the_job() -> None:
-    assert read("--threads", "8", "--execution", '{"processes": 2}', "--work", "w", "--store", "elsewhere") == read()
+def test_a_command_line_without_a_port_that_must_be_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(CONTRACT).parse_args(SMALLEST[:-2])
+    assert "required: --table" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("files", "fault"),
     [
-        [],
-        ["--pages", "p 1", "p2", "--base", "", "--copies", "c1", "c2", "--threads", "3"],
-        ["--more-pages", "--base", "b'\"é\n", "--work", "results/store/work/x/1", "--execution", '{"processes": 2}'],
+        ({"prompt": ["p"], "table": ["t"], "pagse": ["p"]}, "test_stage: there is no port pagse"),
+        ({"prompt": ["p"]}, "table: 0 files, where one belongs"),
+        ({"prompt": ["p", "q"], "table": ["t"]}, "prompt: 2 files, where one belongs"),
+        ({"prompt": ["p"], "table": ["t"], "base": ["a", "b"]}, "base: 2 files, where one belongs"),
     ],
 )
-def test_a_command_line_can_be_made_from_arguments(arguments: list[str]) -> None:
-    args = build_parser().parse_args([*SMALLEST, *arguments])
-    words = command_line(args)
-    assert build_parser().parse_args(words) == args
+def test_files_that_do_not_fit_the_ports_are_an_error(files: dict[str, list[str]], fault: str) -> None:
+    with pytest.raises(StoreError, match=fault):
+        CONTRACT.job(SMALLEST[1], files)
 
+
+def test_a_parameter_that_is_no_port_is_an_error() -> None:
+    def compute(pages: Input, count: int, spec: Spec) -> None: ...
+
+    with pytest.raises(TypeError, match="parameter count of a stage is neither an Input nor an Output"):
+        read_contract(compute)
+
+
+def test_what_says_how_the_work_is_done_is_no_part_of_the_job() -> None:
+    assert read("--threads", "8", "--execution", '{"generation": {"gpus": 2}}', "--store", "elsewhere") == read()
+
+
+def test_settings_of_both_kinds_reach_the_function_and_files_in_the_form_of_its_parameters() -> None:
+    workplace = Workplace(Path("work"), 1, 0, [])
+    execution = json.dumps({"generation": {"batch_tokens": 9, "engine": "another"}})
+    CONTRACT.call(
+        {"pages": ["p1"], "prompt": ["p"], "table": ["t"]}, CONTRACT.read_spec(SMALLEST[1], execution), workplace
+    )
+    pages, base, prompt, copies, table, given, place = CALLS.pop()
+    assert (pages, base, prompt, copies, table) == ([Path("p1")], None, Path("p"), [], Path("t"))
+    assert given == Spec(generation=Generation(batch_tokens=9)), "an engine is no matter of execution"
+    assert place is workplace
+
+
+def test_a_call_is_read_as_it_was_written() -> None:
+    files = {"pages": ["p 1", "b'\"é\n"], "prompt": ["p"], "table": ["t"], "copies": []}
+    call = StageCall(Path("x.py"), Path("a store"), files, threads=3, execution='{"generation": {"gpus": 2}}')
+    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    command = f"{sys.executable} -c '{code}' {str(call).partition(' ')[2]}"
+    words = json.loads(subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout)
+    args = build_parser(CONTRACT).parse_args(["--spec", SMALLEST[1], *words])
+    assert files_of(CONTRACT, args) == {name: paths for name, paths in files.items() if paths}
+    assert (args.threads, args.execution, args.store) == (3, call.execution, Path("a store"))
+    assert port_options({"held_out": ["x"], "none": []}) == ["--held-out", "x"]
+
+
+# Choices of the settings
+
+
+def test_the_chosen_engine_is_part_of_the_code() -> None:
+    module = ENGINES["transformers"].module
+    assert module in read().code and module not in source_digests(CONTRACT.script)
+
+
+# A stage as a process
 
 EXAMPLE = """
-import argparse
 import os
-from pathlib import Path
 from backtranslation.errors import UserError
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Input, Output, Workplace
+from backtranslation.jobs.stage import run_stage
+from backtranslation.settings.generation import Generation
+from backtranslation.settings.slices import Slice
 
-def build_parser():
-    parser = stage_parser(__doc__)
-    parser.add_argument("--pages", type=Input, nargs="*", default=[])
-    parser.add_argument("--copies", type=Output, nargs="*", default=[])
-    parser.add_argument("--single", type=Output, nargs="+")
-    parser.add_argument("--folder", type=Output, required=True)
-    return parser
+class Spec(Slice):
+    a: int = 0
+    generation: Generation = Generation()
 
-def compute(args):
-    with (args.work.parents[3] / "computed").open("a") as stream:
+def example(
+    pages: list[Input], copies: list[Output], single: Output, folder: Output, spec: Spec, workplace: Workplace
+) -> None:
+    with (workplace.folder.parents[3] / "computed").open("a") as stream:
         stream.write("once\\n")
-    if args.execution != "{}":
+    if spec.generation.batch_tokens:
         raise UserError("this fault can be mended")
-    for page, copy in zip(args.pages, args.copies, strict=True):
-        Path(copy).write_text(Path(page).read_text().upper())
-    (single,) = args.single
-    Path(single).write_text(args.spec)
-    Path(args.folder).mkdir()
-    (Path(args.folder) / "threads").write_text(str(args.threads))
-    (Path(args.folder) / "gpus").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    for page, copy in zip(pages, copies, strict=True):
+        copy.write_text(page.read_text().upper())
+    single.write_text(str(spec.a))
+    folder.mkdir()
+    (folder / "threads").write_text(str(workplace.threads))
+    (folder / "gpus").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
 if __name__ == "__main__":
-    run_stage(__file__, build_parser(), compute)
+    run_stage(example)
 """
 
 
@@ -133,13 +181,13 @@ def test_a_stage_computes_once_and_its_outputs_come_in_the_form_of_the_arguments
         done = run_example(tmp_path, "--spec", '{"a": 1}', "--threads", threads)
         assert done.returncode == 0, done.stderr
         assert [(results / f"{number}.jsonl").read_text() for number in (1, 2)] == ["ONE\n", "TWO\n"]
-        assert (results / "single.tsv").read_text() == '{"a": 1}'
+        assert (results / "single.tsv").read_text() == "1"
         assert (results / "model" / "threads").read_text() == "1"
         assert (results / "computed").read_text() == "once\n"
     assert "found example/" in done.stderr and "example 1: " in done.stderr
     assert run_example(tmp_path, "--spec", '{"a": 2}').returncode == 0
     assert (results / "computed").read_text() == "once\n" * 2
-    assert (results / "single.tsv").read_text() == '{"a": 2}'
+    assert (results / "single.tsv").read_text() == "2"
 
 
 def test_a_stage_leases_gpus_to_compute_and_none_to_find_a_result(
@@ -161,47 +209,39 @@ def test_a_stage_leases_gpus_to_compute_and_none_to_find_a_result(
 
 
 def test_a_fault_of_the_user_is_one_line(tmp_path: Path) -> None:
-    done = run_example(tmp_path, "--spec", "{}", "--execution", '{"x": 1}')
+    done = run_example(tmp_path, "--spec", "{}", "--execution", '{"generation": {"batch_tokens": 1}}')
     assert (done.returncode, done.stderr) == (1, "example: error: this fault can be mended\n")
     assert not (tmp_path / "results" / "single.tsv").exists()
     done = run_example(tmp_path, "--spec", "{}", "--pages", "one.txt", "absent.txt")
     assert (done.returncode, done.stderr) == (1, "example: error: absent.txt: no such file\n")
 
 
-def load_script(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# The stages of the workflow
 
 
-@every_script
-def test_every_argument_of_a_script_is_an_input_or_an_output(path: Path) -> None:
-    """A path that is neither would not be part of what its result depends on."""
-    parser = load_script(path).build_parser()
-    roles = {action.dest: action for action in parser._actions if action.dest not in COMMON}
-    assert {action.type for action in roles.values()} <= {Input, Output}
-    words = ["--spec", "{}", "--store", "results/store"]
-    given: dict[type, dict[str, list[str]]] = {Input: {}, Output: {}}
-    for name, action in roles.items():
-        paths = [f"{name}-{number}" for number in range(2 if action.nargs in ("*", "+") else 1)]
-        given[action.type][name] = paths
-        words += [action.option_strings[0], *paths]
-    job = read_job(path.stem, source_digests(path), parser.parse_args(words))
-    assert (job.stage, job.inputs, job.outputs) == (path.stem, given[Input], given[Output])
-    assert job.outputs
-    assert job.code.keys() >= {path.name} and json.dumps(job.code)
-
-
-@every_script
-def test_every_argument_of_a_script_is_explained(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = load_script(path).build_parser()
-    assert [action.dest for action in parser._actions if not action.help] == []
+@every_stage
+def test_a_script_is_named_after_its_stage_and_explains_every_port(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = load_contract(path)
+    assert contract.compute.__name__ == contract.stage == path.stem
+    assert [port.name for port in contract.ports if not port.help] == []
+    assert {port.role for port in contract.ports} == (
+        {Role.OUTPUT, Role.INPUT} if path.stem != MAKES_ALL else {Role.OUTPUT}
+    )
     with pytest.raises(SystemExit) as ended:
-        parser.parse_args(["--help"])
+        build_parser(contract).parse_args(["--help"])
     assert ended.value.code == 0
     assert "--store" in capsys.readouterr().out
+
+
+MAKES_ALL = "generate_miniature_world"
+
+
+@every_stage
+def test_the_key_of_a_stage_names_its_script_and_modules(path: Path) -> None:
+    code = source_digests(path)
+    assert code.keys() >= {path.name, "backtranslation", "backtranslation.errors", "backtranslation.files"}
 
 
 def test_to_find_a_result_no_script_loads_a_heavy_library() -> None:
@@ -213,6 +253,6 @@ def test_to_find_a_result_no_script_loads_a_heavy_library() -> None:
         "    heavy = {'torch', 'transformers', 'pandas', 'pyarrow', 'matplotlib'} & sys.modules.keys()\n"
         "    if heavy: sys.exit(f'{name} loads {heavy}')\n"
     )
-    command = [sys.executable, "-c", code, *(path.stem for path in SCRIPTS)]
+    command = [sys.executable, "-c", code, *(path.stem for path in STAGES)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

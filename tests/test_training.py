@@ -23,13 +23,13 @@ from backtranslation.models.training import (
     Plan,
     TrainingError,
     fill_steps,
+    fine_tune,
     keeps_examples_apart,
     learning_rates,
     make_plan,
     order_rows,
     pack_pairs,
     spread_rows,
-    train_model,
 )
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.training import Lora, ScheduleRow, Training
@@ -55,7 +55,7 @@ def train(
     def run(training: Training = FAST, name: str = "model") -> Path:
         tokenizer = load_tokenizer(base.path, base, prompts)
         table = tmp_path / f"{name}.tsv"
-        train_model(encoded, base, training, tokenizer, tmp_path / name, tmp_path / f"{name}-work", table, 1)
+        fine_tune(encoded, base, training, tokenizer, tmp_path / name, tmp_path / f"{name}-work", table, 1)
         return tmp_path / name
 
     return run
@@ -279,5 +279,5 @@ def test_faults_that_the_user_can_mend(
         train(changed(FAST, learning_rate=1e30, final_learning_rate=1e29, max_gradient_norm=1e30))
     tokenizer = load_tokenizer(base.path, base, prompts)
     with pytest.raises(TrainingError, match="there are no pairs"):
-        train_model([], base, FAST, tokenizer, tmp_path / "model", tmp_path / "work", tmp_path / "log.tsv", 1)
+        fine_tune([], base, FAST, tokenizer, tmp_path / "model", tmp_path / "work", tmp_path / "log.tsv", 1)
     assert not (tmp_path / "model").exists()

@@ -13,6 +13,7 @@ import yaml
 
 from backtranslation.commands.workflow_jobs import pin_settings, read_configuration
 from backtranslation.files import read_rows
+from backtranslation.jobs.stages import model_stages
 from backtranslation.settings.prompts import PROMPT_FILES
 from backtranslation.settings.run import load_settings
 
@@ -28,7 +29,7 @@ REDUCED = {
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 40},
 }
 
-ON_GPU = {"train_model", "generate_instructions", "score_candidates", "evaluate_model", "judge_answers"}
+ON_GPU = set(model_stages())
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -1,4 +1,4 @@
-"""The command `backtranslation`: what people ask of a results folder.
+"""The command `backtranslation`: runs the workflow, and answers what people ask of a run.
 
 A table of subcommands, each with its options and a function that answers with a JSON value and with lines for people.
 Only parses and prints; what there is to think lies in the modules that the functions call.
@@ -11,16 +11,19 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from backtranslation.commands.initialization import describe_configuration, write_configuration
 from backtranslation.commands.planning import describe_plan, plan_jobs
 from backtranslation.commands.removal import describe_removal, remove_unused
+from backtranslation.commands.results_folder import name_results, name_stores, results_of
 from backtranslation.commands.status import describe_status, list_iterations, list_work, status_value
 from backtranslation.commands.trace import describe_trace, trace_example
 from backtranslation.commands.verification import describe_faults, describe_kept, keep_paths, verify_results
-from backtranslation.commands.workflow_jobs import list_jobs
-from backtranslation.jobs.progress import run_script
+from backtranslation.commands.workflow_jobs import find_snakefile, list_jobs
+from backtranslation.jobs.process import run_script
 
 Answer = tuple[Any, list[str]]
 # Text of web pages and models must not steer the terminal.
@@ -41,7 +44,10 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a fault that the user can mend ends it with one line and exit code 1."""
-    args = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["run"]:  # its options are Snakemake's, which argparse must not read
+        run_script(lambda: run(words[1:]))
+    args = build_parser().parse_args(words)
     run_script(lambda: run_command(args))
 
 
@@ -55,8 +61,12 @@ def run_command(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of all subcommands."""
-    parser = argparse.ArgumentParser(prog="backtranslation", description="Ask what a results folder holds, and why.")
+    parser = argparse.ArgumentParser(
+        prog="backtranslation", description="Run the workflow, and ask what a run holds and why."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('backtranslation')}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers.add_parser("run", help=f"{(run.__doc__ or '').rstrip('.')}")
     for name, command in COMMANDS.items():
         description = command.answer.__doc__ or ""
         subparser = subparsers.add_parser(name, help=description.split(".")[0], description=description)
@@ -77,17 +87,27 @@ def print_answer(answer: Answer, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
 
 
-def add_results_option(parser: argparse.ArgumentParser) -> None:
-    """The option that every subcommand on finished results has."""
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every subcommand that speaks of a run."""
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="FOLDER", help="results folder (default: %(default)s)"
-    )
+        "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+        help="settings of the run that is meant, as given to snakemake (default: those of the default run)",
+    )  # fmt: skip
 
 
 def add_workflow_options(parser: argparse.ArgumentParser) -> None:
-    """The option of every subcommand that reads the workflow."""
+    """Options of every subcommand that looks at all jobs of a run."""
+    add_run_options(parser)
     parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], metavar="FILE", help="settings, as given to snakemake"
+        "--snakefile", "-s", type=Path, metavar="FILE",
+        help="a workflow that uses this one as a module (default: ./Snakefile, else the one that ships)",
+    )  # fmt: skip
+
+
+def add_init_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `init`."""
+    parser.add_argument(
+        "path", nargs="?", type=Path, default=Path("my-run.yaml"), metavar="FILE", help="default: %(default)s"
     )
 
 
@@ -106,7 +126,7 @@ def add_keep_options(parser: argparse.ArgumentParser) -> None:
 def add_trace_options(parser: argparse.ArgumentParser) -> None:
     """Options of `trace`."""
     parser.add_argument("id", metavar="ID", help="id of a segment, a seed pair or a held-out pair")
-    add_results_option(parser)
+    add_run_options(parser)
 
 
 def add_gc_options(parser: argparse.ArgumentParser) -> None:
@@ -115,50 +135,69 @@ def add_gc_options(parser: argparse.ArgumentParser) -> None:
         "--keep-days", type=float, default=0, metavar="N", help="keep what was used in the last N days (default: 0)"
     )
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, only say what would go")
-    add_results_option(parser)
+    add_run_options(parser)
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Run the workflow from any folder: everything that follows goes to snakemake (`run -n` shows what would run)."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile()), *arguments]
+    os.execv(sys.executable, command)
+
+
+def init(args: argparse.Namespace) -> Answer:
+    """Write a configuration for a run on your own pages, with every setting explained."""
+    write_configuration(args.path)
+    return {"configfile": str(args.path)}, describe_configuration(args.path)
 
 
 def plan(args: argparse.Namespace) -> Answer:
     """Say which results a run will find and which it will compute, why, and what that took before."""
-    planned = plan_jobs(list_jobs(args.configfile, args.target))
-    return [asdict(job) for job in planned], describe_plan(planned)
+    jobs = list_jobs(args.configfile, args.target, args.snakefile)
+    planned = plan_jobs(jobs)
+    return [asdict(job) for job in planned], [*name_stores(jobs), *describe_plan(planned)]
 
 
 def status(args: argparse.Namespace) -> Answer:
     """Stages that run now and how far they are, interrupted ones, and finished iterations. Changes nothing."""
-    work, iterations = list_work(args.results), list_iterations(args.results)
-    return status_value(work, iterations), describe_status(work, iterations)
+    results = results_of(args.configfile)
+    work, iterations = list_work(results), list_iterations(results)
+    value = {"results": str(results), **status_value(work, iterations)}
+    return value, [name_results(results), *describe_status(work, iterations)]
 
 
 def trace(args: argparse.Namespace) -> Answer:
     """Everything about one example: page, segment, instruction, scores, and the training sets that hold it."""
-    found = trace_example(args.results, args.id)
-    return asdict(found), describe_trace(found)
+    results = results_of(args.configfile)
+    found = trace_example(results, args.id)
+    return asdict(found), [name_results(results), *describe_trace(found)]
 
 
 def verify(args: argparse.Namespace) -> Answer:
     """Check every result against its manifest and the present settings. Reads every file; exit code 1 for a fault."""
-    faults = verify_results(list_jobs(args.configfile, None))
-    return [asdict(fault) for fault in faults], describe_faults(faults)
+    jobs = list_jobs(args.configfile, snakefile=args.snakefile)
+    faults = verify_results(jobs)
+    return [asdict(fault) for fault in faults], [*name_stores(jobs), *describe_faults(faults)]
 
 
 def keep(args: argparse.Namespace) -> Answer:
     """Accept results that are there under the present settings, code and inputs. Their manifests say so for ever."""
-    kept = keep_paths(list_jobs(args.configfile, None), args.paths)
+    kept = keep_paths(list_jobs(args.configfile, snakefile=args.snakefile), args.paths)
     return [asdict(result) for result in kept], describe_kept(kept)
 
 
 def gc(args: argparse.Namespace) -> Answer:
     """Remove stored results that no path of the results folder refers to, and work that no job wants any more."""
-    unused = remove_unused(args.results, args.keep_days, args.dry_run)
-    value = {"dry_run": args.dry_run, "folders": [asdict(item) for item in unused]}
+    results = results_of(args.configfile)
+    unused = remove_unused(results, args.keep_days, args.dry_run)
+    value = {"results": str(results), "dry_run": args.dry_run, "folders": [asdict(item) for item in unused]}
     value["bytes_freed"] = sum(item.bytes_freed for item in unused)
-    return value, describe_removal(unused, args.dry_run)
+    return value, [name_results(results), *describe_removal(unused, args.dry_run)]
 
 
 COMMANDS = {
+    "init": Command(add_init_options, init),
     "plan": Command(add_plan_options, plan),
-    "status": Command(add_results_option, status),
+    "status": Command(add_run_options, status),
     "trace": Command(add_trace_options, trace),
     "verify": Command(add_workflow_options, verify, finds_faults=True),
     "keep": Command(add_keep_options, keep),

@@ -13,7 +13,7 @@ from typing import Literal
 
 from backtranslation.commands.differences import differences, list_names, setting_differences
 from backtranslation.commands.formatting import format_seconds
-from backtranslation.commands.workflow_jobs import WorkflowJob
+from backtranslation.commands.workflow_jobs import LOOK_AT_ALL, WorkflowJob
 from backtranslation.jobs.manifests import (
     Job,
     Manifest,
@@ -23,6 +23,7 @@ from backtranslation.jobs.manifests import (
     output_paths,
     output_records,
     result_folder,
+    result_folders,
 )
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.jobs.store import digest_input, find_whole
@@ -114,7 +115,7 @@ class _Costs:
 
     def __init__(self, store: Path) -> None:
         self.by_stage: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for folder in (store / "results").glob("*/*"):
+        for folder in result_folders(store):
             with suppress(StoreError):  # `verify` names it; it only says nothing of costs
                 if manifest := find(store, folder.parent.name, folder.name):
                     self.by_stage[manifest.stage].append((manifest.seconds, manifest.gpu_seconds))
@@ -143,7 +144,7 @@ def describe_plan(planned: list[PlannedJob]) -> list[str]:
     if overlooked:
         lines += [
             f"Snakemake sees no reason to look at {list_names(overlooked)}:",
-            "`snakemake --forceall` looks at all and computes only the above.",
+            f"`{LOOK_AT_ALL}` looks at all and computes only the above.",
         ]
     return lines
 

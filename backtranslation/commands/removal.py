@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backtranslation.commands.formatting import align, format_bytes
+from backtranslation.commands.results_folder import store_of
 from backtranslation.errors import UserError
 from backtranslation.jobs.locks import is_locked, read_object
-from backtranslation.jobs.manifests import MANIFEST, store_of, work_folder
-from backtranslation.jobs.named_paths import named_paths, read_name
+from backtranslation.jobs.manifests import MANIFEST, damaged_folder, result_folders, work_folder, work_folders
+from backtranslation.jobs.named_paths import claims, named_paths, read_name
 
 IN_USE_SECONDS = 60  # a result found so lately may be about to be linked
 
@@ -30,19 +31,22 @@ def list_unused(store: Path, keep_days: float) -> list[Path]:
     What was used in the last `keep_days` days stays, and what a process uses now.
     """
     latest = time.time() - max(keep_days * 86400, IN_USE_SECONDS)
-    claimed, awaited = _claimed_results(store), _awaited_results(store)
-    made = {"/".join(manifest.parts[-3:-1]) for manifest in (store / "results").glob(f"*/*/{MANIFEST}")}
-    unused = sorted((store / "damaged").glob("*"))
-    for kind, wanted in (("results", _named_results(store) | awaited), ("work", claimed - made)):
-        for folder in sorted((store / kind).glob("*/*")):
-            stage, key = folder.parent.name, folder.name
-            if (
-                f"{stage}/{key}" not in wanted
-                and _last_used(folder) < latest
-                and not is_locked(work_folder(store, stage, key))
-            ):
-                unused.append(folder)
-    return unused
+    wanted = claims(store)
+    results, work = result_folders(store), work_folders(store)
+    made = {_identity(folder) for folder in results if (folder / MANIFEST).exists()}
+    needed = _named_results(store) | _awaited_results(store, wanted)
+    unneeded = [folder for folder in results if _identity(folder) not in needed]
+    unneeded += [folder for folder in work if _identity(folder) not in set(wanted.values()) - made]
+    return sorted(damaged_folder(store).glob("*")) + [
+        folder
+        for folder in unneeded
+        if _last_used(folder) < latest and not is_locked(work_folder(store, folder.parent.name, folder.name))
+    ]
+
+
+def _identity(folder: Path) -> str:
+    """The result, as `stage/key`, that a folder holds or will hold."""
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def _last_used(folder: Path) -> float:
@@ -53,21 +57,10 @@ def _last_used(folder: Path) -> float:
     return time.time()
 
 
-def _claimed_results(store: Path) -> set[str]:
-    """The results, as `stage/key`, that the last jobs wanted."""
-    return {claim.read_text() for claim in (store / "names").rglob("*.claim")}
-
-
-def _awaited_results(store: Path) -> set[str]:
-    """Those of them that their paths do not name yet: a job was killed before it could link its finished result."""
-    names = store / "names"
-    found = set()
-    for claim in names.rglob("*.claim"):
-        name = read_name(store, str(store.parent / claim.relative_to(names).with_suffix("")))
-        wanted = claim.read_text()
-        if name is None or wanted != f"{name.stage}/{name.key}":
-            found.add(wanted)
-    return found
+def _awaited_results(store: Path, wanted: dict[str, str]) -> set[str]:
+    """What jobs wanted and their paths do not name yet: one was killed before it could link its finished result."""
+    named = {path: read_name(store, path) for path in wanted}
+    return {wanted[path] for path, name in named.items() if name is None or wanted[path] != f"{name.stage}/{name.key}"}
 
 
 def _named_results(store: Path) -> set[str]:
@@ -110,7 +103,7 @@ def _bytes_freed(folder: Path) -> int:
 
 def _move_aside(store: Path, folder: Path) -> Path:
     """Take a folder to the damaged results, where the next removal finds it if this one is interrupted."""
-    aside = store / "damaged" / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
+    aside = damaged_folder(store) / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
     aside.parent.mkdir(exist_ok=True)
     return folder if folder.parent == aside.parent else folder.rename(aside)
 

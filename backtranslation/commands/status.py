@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backtranslation import layout
 from backtranslation.commands.formatting import align, format_seconds
+from backtranslation.commands.results_folder import store_of
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.locks import is_locked, read_object
-from backtranslation.jobs.manifests import MANIFEST, store_of
+from backtranslation.jobs.manifests import MANIFEST, result_folder, work_folders
+from backtranslation.jobs.named_paths import claims
 from backtranslation.jobs.progress import PROGRESS
 from backtranslation.method.score_parsing import parse_score
 
@@ -61,20 +64,18 @@ class Iteration:
 def list_work(results: Path) -> list[Work]:
     """All results in the making, running ones first. Raises UserError if there is no such results folder."""
     store = store_of(results)
-    folders = sorted((store / "work").glob("*/*"))
-    wanted = _wanted_paths(results) if folders else {}
+    folders = work_folders(store)
+    wanted = _wanted_paths(store) if folders else {}
     found = (_read_work(folder, wanted.get(f"{folder.parent.name}/{folder.name}")) for folder in folders)
     return sorted(filter(None, found), key=lambda work: not work.running)
 
 
-def _wanted_paths(results: Path) -> dict[str, str]:
+def _wanted_paths(store: Path) -> dict[str, str]:
     """The path that a job wants a result for, by `stage/key`; those that are made already are left out."""
-    store = results / "store"
-    claims = {claim.read_text(): claim.relative_to(store / "names") for claim in store.glob("names/**/*.claim")}
     return {
-        wanted: str(results / path.with_suffix(""))
-        for wanted, path in claims.items()
-        if not (store / "results" / wanted / MANIFEST).exists()
+        wanted: path
+        for path, wanted in claims(store).items()
+        if not (result_folder(store, *wanted.split("/")) / MANIFEST).exists()
     }
 
 
@@ -124,8 +125,7 @@ def _whole_lines(journal: Path) -> Iterator[bytes]:
 
 def list_iterations(results: Path) -> list[Iteration]:
     """The finished iterations in order. Raises DataError naming a table that cannot be read."""
-    paths = results.glob("iterations/*/scores.parquet")
-    tables = {int(path.parent.name): path for path in paths if path.parent.name.isdecimal()}
+    tables = {int(found["iteration"]): path for found, path in layout.find(results, layout.SCORE_TABLE)}
     return [_read_iteration(number, tables[number]) for number in sorted(tables)]
 
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from backtranslation import layout
 from backtranslation.commands.formatting import align
 from backtranslation.errors import DataError, UserError
 from backtranslation.files import Row, open_binary
-from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder
-from backtranslation.jobs.named_paths import read_name
+from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder, result_folders
+from backtranslation.jobs.named_paths import last_made
 from backtranslation.models.engine import row_seed
 
-ROWS = ".jsonl.zst"
-# Where the rows of a shard lie, the shortest rows first: there an unknown id is looked for.
-SHARD_FOLDERS = ("instructions", "segments", "segments/extracted")
+# Where an unknown id is looked for: the files of the shards, those with the shortest rows first.
+FILES_OF_SHARDS = (layout.INSTRUCTIONS, layout.SEGMENTS, layout.EXTRACTED_SEGMENTS)
 LABEL_WIDTH, LINE_WIDTH = 15, 110
 
 
@@ -100,9 +100,9 @@ class Trace:
 
 def trace_example(results: Path, row_id: str) -> Trace:
     """Gather all that a results folder knows of an example. Raises UserError for an unknown id."""
-    if pair := find_row(results / f"seed/held_out{ROWS}", row_id):
+    if pair := find_row(layout.locate(results, layout.HELD_OUT), row_id):
         return _trace_held_out(results, pair)
-    if pair := find_row(results / f"seed/train{ROWS}", row_id):
+    if pair := find_row(layout.locate(results, layout.SEED), row_id):
         return Trace(row_id, "seed", pair=pair, training_sets=list(_training_sets(results, row_id, None)))
     shard = _find_shard(results, row_id)
     if shard is None:
@@ -133,15 +133,17 @@ def find_row(path: Path, row_id: str) -> Row | None:
 
 def _find_shard(results: Path, row_id: str) -> str | None:
     """The shard that a segment is in."""
-    paths = (path for folder in SHARD_FOLDERS for path in sorted((results / folder).glob(f"*{ROWS}")))
-    return next((path.name.removesuffix(ROWS) for path in paths if find_row(path, row_id)), None)
+    places = (place for pattern in FILES_OF_SHARDS for place in layout.find(results, pattern))
+    return next((found["shard"] for found, path in places if find_row(path, row_id)), None)
 
 
 def _trace_segment(results: Path, row_id: str, shard: str) -> Trace:
-    extracted, kept = results / f"segments/extracted/{shard}{ROWS}", results / f"segments/{shard}{ROWS}"
+    extracted, kept = (
+        layout.locate(results, pattern, shard=shard) for pattern in (layout.EXTRACTED_SEGMENTS, layout.SEGMENTS)
+    )
     segment = find_row(kept, row_id)
     dropped = segment is None and kept.exists()
-    candidate = find_row(results / f"candidates/{shard}{ROWS}", row_id)
+    candidate = find_row(layout.locate(results, layout.CANDIDATES, shard=shard), row_id)
     segment = segment or find_row(extracted, row_id)
     return Trace(
         row_id,
@@ -161,12 +163,12 @@ def _corpus_file(results: Path, extracted: Path, segment: Row) -> str | None:
     manifest = _made(results, extracted)
     if manifest is None:
         return None
-    path = Path(manifest.inputs["input"][0].path)
+    path = Path(manifest.inputs["pages"][0].path)
     return str(path if path.name == segment["file"] else path / segment["file"])
 
 
 def _read_instruction(results: Path, row_id: str, shard: str) -> Instruction | None:
-    path = results / f"instructions/{shard}{ROWS}"
+    path = layout.locate(results, layout.INSTRUCTIONS, shard=shard)
     row, manifest = find_row(path, row_id), _made(results, path)
     if row is None or manifest is None:
         return None
@@ -176,13 +178,15 @@ def _read_instruction(results: Path, row_id: str, shard: str) -> Instruction | N
 
 def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
     """What every iteration that has scored the shard says."""
-    for number in sorted(int(folder.name) for folder in results.glob("iterations/*") if folder.name.isdecimal()):
-        iteration = results / f"iterations/{number}"
-        row = find_row(iteration / f"scores/{shard}{ROWS}", row_id)
-        manifest = _made(results, iteration / f"judgements/{shard}{ROWS}")
+    scored = {
+        int(found["iteration"]): path for found, path in layout.find(results, layout.SCORES) if found["shard"] == shard
+    }
+    for number in sorted(scored):
+        row = find_row(scored[number], row_id)
+        manifest = _made(results, layout.locate(results, layout.SCORER_TEXTS, iteration=number, shard=shard))
         if row is None or manifest is None:
             continue
-        curated = iteration / f"curated{ROWS}"
+        curated = layout.locate(results, layout.CURATED, iteration=number)
         selected = find_row(curated, row_id) is not None if curated.exists() else None
         model = _input_model(results, manifest)
         yield Score(number, row["raw"], row["score"], row["failure"], row["expected_score"], selected, model)
@@ -192,31 +196,31 @@ def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
 
 
 def _trace_held_out(results: Path, pair: Row) -> Trace:
-    judgements = sorted(results.glob(f"evaluation/judgements/*{ROWS}"))
     return Trace(
         pair["id"],
         "held_out",
         pair=pair,
         answers=list(_read_answers(results, pair["id"])),
-        judgements=[found for path in judgements if (found := _read_judgement(path, pair["id"]))],
+        judgements=list(_read_judgements(results, pair["id"])),
     )
 
 
 def _read_answers(results: Path, row_id: str) -> Iterator[Answer]:
-    for folder in sorted(results.glob("evaluation/*"), key=lambda folder: _model_order(folder.name)):
-        row = find_row(folder / f"answers{ROWS}", row_id)
-        manifest = _made(results, folder / "loss.json")
+    losses_by_model = {found["model"]: path for found, path in layout.find(results, layout.HELD_OUT_LOSS)}
+    for model in sorted(losses_by_model, key=_model_order):
+        row = find_row(layout.locate(results, layout.ANSWERS, model=model), row_id)
+        manifest = _made(results, losses_by_model[model])
         if manifest is None:
             continue
-        losses = json.loads((folder / "loss.json").read_text(encoding="utf-8"))["pairs"]
+        losses = json.loads(losses_by_model[model].read_text(encoding="utf-8"))["pairs"]
         loss = next((pair["loss"] for pair in losses if pair["id"] == row_id), None)
         yield Answer(_input_model(results, manifest), row["answer"] if row else None, loss)
 
 
-def _read_judgement(path: Path, row_id: str) -> Row | None:
-    row = find_row(path, row_id)
-    first, _, second = path.name.removesuffix(ROWS).partition("-vs-")
-    return row and {"first": first, "second": second} | {name: row[name] for name in row if name != "id"}
+def _read_judgements(results: Path, row_id: str) -> Iterator[Row]:
+    for models, path in layout.find(results, layout.JUDGEMENTS):
+        if row := find_row(path, row_id):
+            yield models | {name: row[name] for name in row if name != "id"}
 
 
 # Models and what they learnt from
@@ -224,28 +228,29 @@ def _read_judgement(path: Path, row_id: str) -> Row | None:
 
 def _made(results: Path, path: Path) -> Manifest | None:
     """The manifest of a named path, if it is there."""
-    name = read_name(results / "store", str(path)) if path.exists() else None
-    return find(results / "store", name.stage, name.key) if name else None
+    return last_made(layout.locate(results, layout.STORE), str(path)) if path.exists() else None
 
 
 def _input_model(results: Path, manifest: Manifest) -> Model:
     """The model that a result was made with: the training whose weights they were, whatever its path names now."""
     record = manifest.inputs["model"][0]
-    trainings = _results_of(results / "store", "train_model")
+    trainings = _results_of(layout.locate(results, layout.STORE), "train_model")
     key = next((made.key for made in trainings if made.outputs["model"][0].digest == record.digest), None)
     return Model(record.path, key)
 
 
 def _results_of(store: Path, stage: str) -> Iterator[Manifest]:
     """The manifests of all stored results of a stage."""
-    found = (find(store, stage, folder.name) for folder in sorted((store / "results" / stage).glob("*")))
+    found = (find(store, stage, folder.name) for folder in result_folders(store, stage))
     return (manifest for manifest in found if manifest)
 
 
 def _training_sets(results: Path, row_id: str, shard: str | None) -> Iterator[TrainingSet]:
     """The training sets of the models there are that hold an example, or may hold it."""
-    stored = _stored_training_files(results / "store")
-    for path in sorted(results.glob("models/*"), key=lambda path: _model_order(path.name)):
+    stored = _stored_training_files(layout.locate(results, layout.STORE))
+    for path in sorted(
+        (path for _, path in layout.find(results, layout.MODEL)), key=lambda path: _model_order(path.name)
+    ):
         manifest = _made(results, path)
         records = [*manifest.inputs["seed"], *manifest.inputs.get("augmented", [])] if manifest else []
         for record in records:
@@ -267,8 +272,9 @@ def _stored_training_files(store: Path) -> dict[str, Path]:
 
 def _may_hold(record: InputRecord, shard: str | None) -> bool:
     """False for the candidates of another shard: a hundred of them need not be read."""
+    candidates = layout.locate("", layout.CANDIDATES, shard=shard)
     path = Path(record.path)
-    return path.parent.name != "candidates" or path.name == f"{shard}{ROWS}"
+    return path.parent.name != candidates.parent.name or path.name == candidates.name
 
 
 def _holds(path: Path | None, row_id: str) -> bool | None:

@@ -19,6 +19,7 @@ from backtranslation.jobs.manifests import (
     output_paths,
     output_records,
     result_folder,
+    result_folders,
 )
 from backtranslation.jobs.named_paths import last_made, made_output, read_name
 from backtranslation.jobs.store import digest_inputs, find_whole, keep_result
@@ -45,7 +46,7 @@ def verify_results(jobs: list[WorkflowJob]) -> list[Fault]:
 
 def _stored_faults(store: Path) -> list[Fault]:
     faults = []
-    for folder in sorted((store / "results").glob("*/*")):
+    for folder in result_folders(store):
         try:
             manifest = find(store, folder.parent.name, folder.name)
         except StoreError as error:

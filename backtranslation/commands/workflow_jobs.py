@@ -1,32 +1,34 @@
 """The jobs of the workflow as Snakemake sees them, read back into what each asks of the store.
 
-The only module of the library that knows Snakemake. Rules call scripts by command lines; the scripts' own parsers read
-these here as they do when the job runs, so that both come to the same key.
+The only module of the library that knows Snakemake. A rule names the files of a stage and its settings; the contract of
+the stage makes of them here what it makes of its command line when the job runs, so that both come to the same key.
 """
 
-import importlib.util
 import json
 import logging
-import shlex
-from argparse import ArgumentParser
+import os
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from backtranslation.errors import UserError
 from backtranslation.files import write_json
+from backtranslation.jobs.contract import load_contract
 from backtranslation.jobs.manifests import Job, StoreError, short_digest
 from backtranslation.jobs.named_paths import last_made, named_paths
-from backtranslation.jobs.source_digests import source_digests
-from backtranslation.jobs.stage import read_job
-from backtranslation.settings.run import Settings
+from backtranslation.jobs.stage import StageCall
+from backtranslation.settings.run import Settings, load_settings
+from backtranslation.shipped import SNAKEFILE
 
-SNAKEFILE = Path("Snakefile")
 PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
+CLOCK_SKEW_SECONDS = 2  # what clocks of one cluster may differ by
+# What looks at all results whatever Snakemake remembers; the store computes only what changed.
+LOOK_AT_ALL = "snakemake --forceall"
 RECORD_NAME = 254  # longer names of Snakemake's records are cut into folders
 
 
@@ -39,24 +41,41 @@ class WorkflowJob:
     is_due: bool
 
 
-def list_jobs(configfiles: list[Path], target: str | None) -> list[WorkflowJob]:
+def find_snakefile(given: Path | None = None) -> Path:
+    """The Snakefile that is meant: one that is named, else that of the working directory, else the one that ships.
+
+    Raises UserError when the one that is named is missing.
+    """
+    if given is not None and not given.exists():
+        raise UserError(f"{given}: no such file")
+    return given or (SNAKEFILE if not Path("Snakefile").exists() else Path("Snakefile"))
+
+
+def list_jobs(configfiles: list[Path], target: str | None = None, snakefile: Path | None = None) -> list[WorkflowJob]:
     """All jobs that a target (a rule or a path; by default everything) needs, each after those whose results it reads.
 
-    Jobs that call no script of a stage are left out. Raises UserError when a file is missing or there is no such
-    target.
+    Jobs that call no stage are left out. Raises UserError when a file is missing or there is no such target.
     """
     from snakemake.exceptions import RuleException, WorkflowError
 
-    if missing := [path for path in (SNAKEFILE, *configfiles) if not path.exists()]:
-        raise UserError(f"{missing[0]}: no such file; run this in the folder, and with the settings, of `snakemake`")
+    _check_there(configfiles)
+    path = find_snakefile(snakefile)
     try:
-        dag = _build_graph(configfiles, target)
+        dag = _build_graph(path, configfiles, target)
     except (RuleException, WorkflowError) as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
-    return [found for job in _in_order(dag) if (found := _read_workflow_job(dag, job))]
+    jobs = [found for job in _in_order(dag) if (found := _read_workflow_job(dag, job))]
+    if not jobs and target is None:
+        raise UserError(f"{path}: no job of this workflow is a stage of backtranslation")
+    return jobs
 
 
-def _build_graph(configfiles: list[Path], target: str | None) -> Any:
+def _check_there(configfiles: list[Path]) -> None:
+    if missing := [path for path in configfiles if not path.exists()]:
+        raise UserError(f"{missing[0]}: no such file; give the --configfile of the run, as you give it to snakemake")
+
+
+def _build_graph(snakefile: Path, configfiles: list[Path], target: str | None) -> Any:
     """Snakemake's graph of jobs, made as its own commands that print it do: no public interface gives the jobs."""
     from snakemake.api import SnakemakeApi
     from snakemake.logging import logger
@@ -68,7 +87,7 @@ def _build_graph(configfiles: list[Path], target: str | None) -> Any:
             # As for a cluster, whose jobs one may plan from a machine with fewer GPUs.
             resource_settings=ResourceSettings(cores=1, nodes=1),
             config_settings=ConfigSettings(configfiles=configfiles),
-            snakefile=SNAKEFILE,
+            snakefile=snakefile,
         )
         workflow_api.dag(DAGSettings(targets={target} if target else set(), force_incomplete=True))
         workflow = workflow_api._workflow
@@ -84,15 +103,40 @@ def _in_order(dag: Any) -> Iterator[Any]:
 
 
 def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
-    words = shlex.split(job.shellcmd or "")
-    script = next((index for index, word in enumerate(words) if word.endswith(".py")), None)
-    if script is None:
+    call = job.params.get("call")
+    if not isinstance(call, StageCall):
         return None
-    path = Path(words[script])
-    end = words.index("2>&1") if "2>&1" in words else len(words)
-    parser, code = _load_script(path)
-    args = parser.parse_args(words[script + 1 : end])
-    return WorkflowJob(read_job(path.stem, code, args), args.store, bool(dag.needrun(job)))
+    asked = load_contract(call.script).job(job.params.spec, call.files)
+    return WorkflowJob(asked, call.store, bool(dag.needrun(job)))
+
+
+def changes_default_run(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration only changes the default run; one that names a base model is a run of its own.
+
+    Snakemake would lay the latter over the default too, and a 7B model would silently train with the learning rate of
+    the miniature one.
+    """
+    return not {"base_model", PINNED} & set(config)
+
+
+def read_configfiles(configfiles: list[Path]) -> Settings:
+    """The settings that Snakemake reads from such files. Raises UserError as `load_settings` does."""
+    from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
+    from snakemake.utils import update_config
+
+    _check_there(configfiles)
+    merged: dict[str, Any] = {}
+    try:
+        for path in configfiles:
+            update_config(merged, load_configfile(str(path)))
+        if changes_default_run(merged):
+            default = load_configfile(str(find_snakefile().with_name("config.yaml")))
+            update_config(default, merged)
+            merged = default
+    except WorkflowError as error:
+        raise UserError(str(error).strip().splitlines()[0]) from None
+    return load_settings(merged)
 
 
 def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
@@ -176,11 +220,11 @@ def _has_record(path: str) -> bool:
     return Path(".snakemake/metadata", *(f"@{part}" for part in parts[:-1]), parts[-1]).exists()
 
 
-@cache
-def _load_script(path: Path) -> tuple[ArgumentParser, dict[str, str]]:
-    """The parser of a script, and the digests of its source; scripts import little before they compute."""
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    assert found is not None and found.loader is not None  # the path ends in .py
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module.build_parser(), source_digests(path)
+def settle_times(store: Path) -> None:
+    """Set times in the future to now: Snakemake would refuse what is made, earlier than these, from these."""
+    now = time.time()
+    for path in named_paths(store):
+        for file in (Path(path), Path(path) / ".snakemake_timestamp"):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if file.stat().st_mtime > now + CLOCK_SKEW_SECONDS:
+                    os.utime(file, (now, now))

@@ -56,10 +56,6 @@ class Shard(ShardIdentity):
 
     path: str
 
-    def files(self) -> list[str]:
-        """The files it is made of: of a folder, all HTML files below it."""
-        return [str(file) for file in _html_files(Path(self.path))] if Path(self.path).is_dir() else [self.path]
-
     def without_path(self) -> ShardIdentity:
         """The part that a result depends on."""
         return ShardIdentity(**self.model_dump(exclude={"path"}))

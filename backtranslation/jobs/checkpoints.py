@@ -15,16 +15,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from backtranslation.errors import UserError
-
 FOLDER = "checkpoints"
-
-
-class StoppedError(UserError):
-    """A training was asked to end, and left a checkpoint to go on from."""
-
-    def __init__(self) -> None:
-        super().__init__("stopped by SIGTERM; its checkpoint is saved, and the same command goes on from there")
 
 
 class Checkpoints(TrainerCallback):

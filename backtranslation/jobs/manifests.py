@@ -115,14 +115,22 @@ def find(store: Path, stage: str, key: str) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise StoreError(f"{path}: damaged; delete its folder and run `snakemake --forceall`") from None
+        raise StoreError(f"{path}: damaged; delete its folder and run again") from None
 
 
-def store_of(results: Path) -> Path:
-    """The store of a results folder. Raises UserError if there is no such folder."""
-    if not results.is_dir():
-        raise UserError(f"{results}: no such folder; --results names the results folder of a run")
-    return results / "store"
+def result_folders(store: Path, stage: str = "*") -> list[Path]:
+    """Where all finished results lie, or those of a stage, in order."""
+    return sorted((store / "results").glob(f"{stage}/*"))
+
+
+def work_folders(store: Path) -> list[Path]:
+    """Where results are being made, in order."""
+    return sorted((store / "work").glob("*/*"))
+
+
+def damaged_folder(store: Path) -> Path:
+    """Where what was found damaged, or is about to be removed, is put aside."""
+    return store / "damaged"
 
 
 def result_folder(store: Path, stage: str, key: str) -> Path:

@@ -6,8 +6,6 @@ settings, finds another claim at its end and links nothing.
 
 import os
 import shutil
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -15,8 +13,6 @@ from pydantic import BaseModel
 from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.locks import locked_file, read_object
 from backtranslation.jobs.manifests import Job, Manifest, OutputRecord, StoreError, find, output_paths, result_folder
-
-CLOCK_SKEW_SECONDS = 2  # what clocks of one cluster may differ by
 
 
 class Name(BaseModel):
@@ -26,16 +22,6 @@ class Name(BaseModel):
     key: str
     output: str
     index: int
-
-
-def settle_times(store: Path) -> None:
-    """Set times in the future to now: Snakemake would refuse what is made, earlier than these, from these."""
-    now = time.time()
-    for path in named_paths(store):
-        for file in (Path(path), Path(path) / ".snakemake_timestamp"):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if file.stat().st_mtime > now + CLOCK_SKEW_SECONDS:
-                    os.utime(file, (now, now))
 
 
 def read_name(store: Path, path: str) -> Name | None:
@@ -62,6 +48,13 @@ def named_paths(store: Path) -> list[str]:
     """All paths that were ever linked to a result, in order."""
     names = store / "names"
     return [str(store.parent / entry.relative_to(names).with_suffix("")) for entry in sorted(names.rglob("*.json"))]
+
+
+def claims(store: Path) -> dict[str, str]:
+    """The result, as `stage/key`, that the last job wanted for each path which names its results."""
+    names = store / "names"
+    entries = sorted(names.rglob("*.claim"))
+    return {str(store.parent / entry.relative_to(names).with_suffix("")): entry.read_text() for entry in entries}
 
 
 def _write_name(entry: Path, name: Name) -> None:
@@ -130,7 +123,7 @@ def _link(store: Path, stored: Path, named: Path, record: OutputRecord) -> None:
     if record.files is not None:
         partial.mkdir()
     else:
-        # Snakemake sets the time of every output, and a time shared with an earlier output would make that look new.
+        # Whoever runs jobs may set the time of an output; shared with an earlier output, it would make that look new.
         shared = stored.stat().st_nlink > 1 + (named.exists() and named.samefile(stored))
         link_file(stored, partial, copy=shared)
     for name in record.files or {}:

@@ -1,18 +1,14 @@
 """What a running job tells its log and `status`: what runs, rows done of how many, rows/s, tokens/s, time left."""
 
-import errno
 import json
 import logging
 import os
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-from backtranslation.errors import UserError
 
 Item = TypeVar("Item")
 
@@ -33,25 +29,9 @@ class _Report:
 _report = _Report()
 
 
-def start_job(rule: str, subject: str = "", threads: int = 1) -> None:
-    """Log to standard error under the rule and what it works on (of a path, its stem), and limit the threads.
-
-    Must run before torch is imported. Waiting threads sleep: spinning ones starve a second job on the same cores.
-    """
-    os.environ.update(
-        OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads),
-        OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error",
-        HF_HUB_DISABLE_PROGRESS_BARS="1",
-    )  # fmt: skip
-    _report.job = " ".join(filter(None, (rule, Path(subject).name.split(".")[0])))
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format=f"%(asctime)s {_report.job}: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
-    log.setLevel(logging.INFO)
+def name_job(name: str) -> None:
+    """Say what runs in this process, for the file that tells how far it is."""
+    _report.job = name
 
 
 def report_to(work: Path) -> None:
@@ -125,19 +105,3 @@ def track(items: Iterable[Item], total: int | None, unit: str = "rows") -> Itera
         yield item
         progress.add()
     progress.tell()
-
-
-def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; a fault that the user can mend ends it with one line and exit code 1."""
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" at {error.filename}" if error.filename else ""
-        sys.exit(
-            f"{Path(sys.argv[0]).stem}: error: the disk is full{where}. Nothing half-written counts as a result: free"
-            " some space (`backtranslation gc` helps) and run again; what is done stays done"
-        )

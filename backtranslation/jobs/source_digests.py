@@ -7,7 +7,7 @@ third-party packages and data files are not.
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.util import resolve_name
@@ -29,15 +29,22 @@ FIELDS_WITHOUT_MEANING = frozenset({"ctx", "kind", "is_lazy"})
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def source_digests(script: Path, package: Path = Path(__file__).parent.parent) -> dict[str, str]:
+def source_digests(
+    script: Path, chosen: Collection[str] = (), package: Path = Path(__file__).parent.parent
+) -> dict[str, str]:
     """Digests, by module name, of a script (under its file name) and of every module of a package that it imports.
 
-    `package` is the package's folder. Imports of imports count, and so do those inside functions. Raises UserError
-    naming file and line if a module cannot be parsed.
+    `chosen` modules are imported by a name in the settings, which no import statement shows. `package` is the package's
+    folder. Imports of imports count, and so do those inside functions. Raises UserError naming file and line if a
+    module cannot be parsed.
     """
     digests: dict[str, str] = {}
     seen: set[str] = set()
     waiting = [(script.name, script)]
+    for name in _with_parents(chosen):
+        seen.add(name)
+        if found := _find_module(name, package):
+            waiting.append((name, found))
     while waiting:
         module, path = waiting.pop()
         digests[module], imports = read_source(path)
@@ -91,10 +98,16 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
 def _names_with_parents(names: frozenset[str], module: str, path: Path) -> Iterator[str]:
     """Absolute forms of the names that a module imports, and their parents: the packages above a module run first."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    absolute = []
     for name in names:
         with suppress(ImportError):  # above the outermost package: Python cannot import it either
-            parts = resolve_name(name, package).split(".")
-            yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+            absolute.append(resolve_name(name, package))
+    yield from _with_parents(absolute)
+
+
+def _with_parents(names: Iterable[str]) -> set[str]:
+    """Dotted names, and those of the packages above them."""
+    return {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
 
 
 def _find_module(name: str, package: Path) -> Path | None:

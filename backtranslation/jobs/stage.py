@@ -1,43 +1,68 @@
-"""A stage as a command: its arguments say what it reads and what it makes, and the store stands before its work.
+"""A stage as a command: what its contract says becomes its command line, and the store stands before its work.
 
-Every script is a parser and a function that computes. From the command line alone follows all that a result depends on,
-so `backtranslation plan` reads the commands of a workflow as the scripts do.
+From the command line alone follows all that a result depends on.
 """
 
 import argparse
-import ctypes
-import errno
 import importlib
-import json
+import logging
 import os
-import shutil
+import shlex
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from backtranslation.errors import UserError
+from backtranslation.jobs.contract import Contract, Workplace, read_contract
 from backtranslation.jobs.leases import lease_gpus
-from backtranslation.jobs.manifests import Job, StoreError, output_paths
-from backtranslation.jobs.progress import report_to, run_script, start_job
+from backtranslation.jobs.manifests import StoreError
+from backtranslation.jobs.process import StoppedError, die_with_parent, full_disk_noticed, run_script, start_job
+from backtranslation.jobs.progress import log, report_to
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.store import make
 
-FULL = 1 << 20  # bytes; with less left, a disk is full
+# In the environment of a process that shares the work of a job: the process that started it.
+PARENT = "BACKTRANSLATION_PARENT"
+
+Files = Mapping[str, Sequence[str]]  # by port
 
 
-class Input(str):
-    """An argument that names a file or folder which the stage reads."""
+@dataclass(frozen=True)
+class StageCall:
+    """How a rule calls a stage, but for its settings; as text, the words of the shell command."""
+
+    script: Path
+    store: Path
+    files: Files
+    threads: int = 1
+    gpus: int = 0
+    execution: str = "{}"
+
+    def __str__(self) -> str:
+        options = {
+            "--store": self.store, "--threads": self.threads, "--gpus": self.gpus, "--execution": self.execution,
+        }  # fmt: skip
+        words = [word for name, value in options.items() for word in (name, str(value))]
+        return shlex.join([str(self.script), *words, *port_options(self.files)])
 
 
-class Output(str):
-    """An argument that names a file or folder which the stage makes."""
+def run_stage(compute: Callable[..., None]) -> None:
+    """Find the result that the command line asks for, or compute it; see `store.make` and `contract`.
+
+    A fault that the user can mend ends the process with one line and exit code 1.
+    """
+    contract = read_contract(compute)
+    args = build_parser(contract).parse_args()
+    run_script(partial(_share_work if PARENT in os.environ else _find_or_compute, contract, args))
 
 
-def stage_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the arguments that all stages have; others are of the types `Input` and `Output`."""
-    parser = argparse.ArgumentParser(description=description)
+def build_parser(contract: Contract) -> argparse.ArgumentParser:
+    """The command line of a stage: the options that all have, and one for each port."""
+    parser = argparse.ArgumentParser(prog=contract.script.name, description=contract.compute.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--spec", required=True, help="settings of this stage, JSON")
     parser.add_argument(
         "--store", required=True, type=Path, help="folder of finished results, inside the results folder"
@@ -45,94 +70,72 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs; 0: the processor alone (default: %(default)s)")
     parser.add_argument("--execution", default="{}", help="settings that the result does not depend on, JSON")
-    # Set by `run_stage`: a place for what a killed job goes on from.
+    # For processes that share the work of a job, which has its work folder already.
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    for port in contract.ports:
+        port.add_to(parser)
     return parser
 
 
-def run_stage(script: str, parser: argparse.ArgumentParser, compute: Callable[[argparse.Namespace], None]) -> None:
-    """Find the result that the command line asks for, or compute it; see `store.make`.
-
-    `compute` gets the arguments, with outputs that lie in the store's keeping, and `work`, a folder for resuming. A
-    fault that the user can mend ends the process with one line and exit code 1.
-    """
-    run_script(lambda: _run_stage(script, parser.parse_args(), compute))
+def port_options(files: Files) -> list[str]:
+    """Files by port as words of a command line; a port without files is left out."""
+    return [
+        word for name, paths in files.items() if paths for word in (f"--{name.replace('_', '-')}", *map(str, paths))
+    ]
 
 
-def _run_stage(script: str, args: argparse.Namespace, compute: Callable[[argparse.Namespace], None]) -> None:
+def files_of(contract: Contract, args: argparse.Namespace) -> dict[str, list[str]]:
+    """The files that a command line names, by port."""
+    given: dict[str, Any] = {port.name: getattr(args, port.name) for port in contract.ports}
+    return {name: value if isinstance(value, list) else [value] for name, value in given.items() if value}
+
+
+def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the shell of a rule ignores it, and hands that on
-    job = read_job(Path(script).stem, source_digests(Path(script)), args)
-    start_job(job.stage, output_paths(job)[0], args.threads)
+    files = files_of(contract, args)
+    job = contract.job(args.spec, files)
+    start_job(contract.stage, contract.first_output(files), args.threads)
 
     def compute_in(outputs: dict[str, list[Path]], work: Path) -> None:
-        load_code(Path(script), job.code)
+        load_code(contract.script, job.code)
         report_to(work)
-        places = {name: _like(getattr(args, name), paths) for name, paths in outputs.items()}
-        with full_disk_noticed(work):
-            compute(argparse.Namespace(**vars(args) | places | {"work": work}))
+        places = files | {name: list(map(str, paths)) for name, paths in outputs.items()}
+        _compute(contract, args, places, work)
 
     make(args.store, job, compute_in, wait=partial(lease_gpus, args.gpus))
 
 
-def load_code(script: Path, code: dict[str, str]) -> None:
+def _compute(contract: Contract, args: argparse.Namespace, files: Files, work: Path) -> None:
+    """Compute with outputs that lie in the store's keeping."""
+    command = [
+        str(contract.script), "--spec", args.spec, "--execution", args.execution, "--store", str(args.store),
+        "--gpus", str(args.gpus), "--work", str(work), *port_options(files),
+    ]  # fmt: skip
+    with full_disk_noticed(work):
+        workplace = Workplace(work, args.threads, args.gpus, command)
+        contract.call(files, contract.read_spec(args.spec, args.execution), workplace)
+
+
+def _share_work(contract: Contract, args: argparse.Namespace) -> None:
+    """Compute as one of several processes: the one that started them keeps the result, and tells of its end."""
+    die_with_parent(int(os.environ[PARENT]))
+    files = files_of(contract, args)
+    start_job(contract.stage, contract.first_output(files), args.threads)
+    if os.environ.get("RANK", "0") == "0":
+        report_to(args.work)
+    else:
+        log.setLevel(logging.WARNING)
+    with suppress(StoppedError):
+        _compute(contract, args, files, args.work)
+
+
+def load_code(script: Path, code: Mapping[str, str]) -> None:
     """Import all modules of a stage. Raises StoreError if they are no longer the code that is in its key.
 
     Later edits do not reach this process: large inputs and locks take time, and modules would be imported after them.
     """
-    for module in code.keys() - {script.name}:
+    modules = code.keys() - {script.name}
+    for module in modules:
         importlib.import_module(module)
-    if source_digests(script) != code:
+    if source_digests(script, modules) != code:
         raise StoreError(f"{script.stem}: its code was edited while it started; run again")
-
-
-@contextmanager
-def full_disk_noticed(folder: Path) -> Iterator[None]:
-    """Raise OSError (ENOSPC) for errors on a full disk: what torch and safetensors raise there does not say so."""
-    try:
-        yield
-    except Exception as error:  # RuntimeError, SafetensorError, ...: they have no other class in common
-        if isinstance(error, OSError | UserError) or shutil.disk_usage(folder).free >= FULL:
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-
-
-def read_job(stage: str, code: dict[str, str], args: argparse.Namespace) -> Job:
-    """What a stage, of such source code, is asked to do by its arguments."""
-    return Job(
-        stage=stage,
-        spec=json.loads(args.spec),
-        code=code,
-        inputs=_arguments(args, Input),
-        outputs=_arguments(args, Output),
-    )
-
-
-def command_line(args: argparse.Namespace) -> list[str]:
-    """The arguments as a command line, for a script that starts further processes of itself."""
-    words = []
-    for name, value in vars(args).items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return words
-
-
-def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when the one that started it ends, however it ends (Linux, prctl(2))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent:  # it had ended before
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _arguments(args: argparse.Namespace, kind: type) -> dict[str, list[str]]:
-    """The paths of one kind, by argument."""
-    lists = {name: value if isinstance(value, list) else [value] for name, value in vars(args).items()}
-    return {name: [str(value) for value in values] for name, values in lists.items() if _holds(values, kind)}
-
-
-def _holds(values: list[object], kind: type) -> bool:
-    return any(isinstance(value, kind) for value in values)
-
-
-def _like(given: object, paths: list[Path]) -> list[str] | str:
-    """Paths in the form of the argument that they stand for."""
-    return [str(path) for path in paths] if isinstance(given, list) else str(paths[0])

@@ -46,6 +46,7 @@ from backtranslation.jobs.manifests import (
     Manifest,
     OutputRecord,
     StoreError,
+    damaged_folder,
     find,
     make_key,
     output_paths,
@@ -72,8 +73,8 @@ def digest_input(store: Path, path: str) -> str:
     if record is not None and record.digest != digest:
         _read_stored_again(store, path, record)
         raise DataError(
-            f"{path} is damaged, or was edited by hand: it is not what was made. Delete it and run"
-            f" `snakemake --forceall` to have it made again, or accept it with `backtranslation keep {path}`"
+            f"{path} is damaged, or was edited by hand: it is not what was made. Delete it and run again to have it"
+            f" made again, or accept it with `backtranslation keep {path}`"
         )
     return digest
 
@@ -230,7 +231,7 @@ def _commit(store: Path, folder: Path, manifest: Manifest) -> None:
     place = result_folder(store, manifest.stage, manifest.key)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
-        aside = store / "damaged" / f"{manifest.stage}-{manifest.key}-{time.time_ns()}"
+        aside = damaged_folder(store) / f"{manifest.stage}-{manifest.key}-{time.time_ns()}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         place.rename(aside)
         log.info(f"what lay at {place} is moved to {aside}")

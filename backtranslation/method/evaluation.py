@@ -122,7 +122,7 @@ def answer_instructions(
     ]
 
 
-def judge_answers(
+def judge_in_both_orders(
     engine: Engine,
     tokenizer: "PreTrainedTokenizerBase",
     prompts: PromptSet,

@@ -12,7 +12,7 @@ from backtranslation.errors import DataError
 from backtranslation.settings.selection import Selection
 
 
-def select_candidates(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:
+def select_rows(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:
     """Which rows are kept, of a table with the columns id, score (null where the text named none), expected_score.
 
     With `top_n`, ties at the border are broken by the expected score, then by id. Raises DataError, with the highest

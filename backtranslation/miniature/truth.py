@@ -63,7 +63,7 @@ def judge_candidates(truth: Sequence[Row], candidates: Sequence[Row]) -> dict[st
     return judged
 
 
-def judge_answers(truth: Sequence[Row], rows: Sequence[Row]) -> list[bool]:
+def mark_answers(truth: Sequence[Row], rows: Sequence[Row]) -> list[bool]:
     """Whether each answer is right, in the order of the rows. Raises DataError for an instruction without a truth."""
     known = {row["instruction"]: row for row in truth if row["type"] == "held_out"}
     for row in rows:

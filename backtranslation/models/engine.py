@@ -1,14 +1,18 @@
 """The engine interface: text is generated, and choices are weighed, behind two functions; all engines look alike.
 
-Knows nothing of what the texts are for.
+An engine is a module in `engines` with a function `load_engine`, registered in `settings.generation.ENGINES`. Only the
+one that the settings choose is imported, needs its package, and is part of what a result depends on. Knows nothing of
+what the texts are for.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from backtranslation.errors import UserError
 from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress
@@ -37,6 +41,10 @@ class Completion:
     text: str
     tokens: int
     finished: bool
+
+
+class EngineError(UserError):
+    """A request cannot be run by this engine or its model."""
 
 
 class Engine(Protocol):
@@ -96,9 +104,9 @@ def load_engine(
     generation: Generation, model_path: str, loading: ModelLoading, prompts: PromptSet
 ) -> tuple[Engine, "PreTrainedTokenizerBase"]:
     """The engine of the settings with a model in it, and the model's tokenizer. Raises ModelError naming the path."""
-    from backtranslation.models.loading import load_for_inference, load_tokenizer
-    from backtranslation.models.transformers_engine import TransformersEngine
+    from backtranslation.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model_path, loading, prompts)
-    model = load_for_inference(model_path, loading)
-    return TransformersEngine(model, tokenizer, generation.batch_tokens), tokenizer
+    (module,) = generation.modules()
+    engine: Engine = import_module(module).load_engine(model_path, loading, generation, tokenizer)
+    return engine, tokenizer

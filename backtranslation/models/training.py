@@ -36,7 +36,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from backtranslation.errors import UserError
 from backtranslation.files import replace_file
-from backtranslation.jobs.checkpoints import Checkpoints, StoppedError, latest_checkpoint, step_of
+from backtranslation.jobs.checkpoints import Checkpoints, latest_checkpoint, step_of
+from backtranslation.jobs.process import StoppedError
 from backtranslation.jobs.progress import log, report
 from backtranslation.models.loading import (
     build_empty_model,
@@ -96,7 +97,7 @@ class Layout:
         return self.processes * self.rows_per_device * self.accumulation
 
 
-def train_model(
+def fine_tune(
     pairs: Sequence[EncodedPair],
     base: BaseModelSettings,
     training: Training,
@@ -132,7 +133,7 @@ def train_model(
         args=_trainer_arguments(training, plan, layout, loaded.sharded, checkpoints.folder, random_seed),
         train_dataset=fill_steps(rows, plan, layout),
         data_collator=collate,
-        compute_loss_func=mean_loss,
+        compute_loss_func=step_loss,
         callbacks=[_Logbook(_tokens_until_step(rows, plan)), checkpoints],
     )
     trainer.remove_callback(PrinterCallback)
@@ -292,7 +293,7 @@ def checkpoint_activations(model: PreTrainedModel | PeftModel) -> None:
     getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
 
 
-def mean_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+def step_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
     """This batch's share of the mean loss of a step, in nats per reply token: a sum over all reply tokens of the step.
 
     The Trainer counts them over all processes. Left to the model, some architectures average every batch by itself.

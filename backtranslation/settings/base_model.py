@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from backtranslation.settings.slices import Slice
+from backtranslation.shipped import find_file
 
 
 class ModelLoading(Slice):
@@ -46,4 +47,4 @@ def hub_name(path: str | None) -> str | None:
 
 def looks_like_folder(path: str) -> bool:
     """Whether a model is named by a folder rather than by a hub name (owner/name)."""
-    return Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") > 1
+    return Path(find_file(path)).exists() or path.startswith((".", "/", "~")) or path.count("/") > 1

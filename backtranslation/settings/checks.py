@@ -1,32 +1,49 @@
 """Checks of settings against this machine: files that must be there, GPUs that must be enough."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from backtranslation.settings.base_model import looks_like_folder
+from backtranslation.settings.generation import ENGINES
 from backtranslation.settings.prompts import PROMPT_FILES
 from backtranslation.settings.run import Settings
 from backtranslation.settings.slices import SettingsError
+from backtranslation.shipped import find_file, searched_folders
 
 
 def check_files(settings: Settings) -> None:
     """Raise SettingsError, one line per file, if a file that the settings name is missing."""
-    named = {f"prompts.{key}": getattr(settings.prompts, key) for key in PROMPT_FILES}
-    named["seed.path"] = settings.seed.path
-    if settings.held_out.pairs is not None:
-        named["held_out.pairs.path"] = settings.held_out.pairs.path
     missing = [
-        f"config: {key}: no such file: {path}"
-        for key, path in named.items()
-        if path not in settings.generated_files() and not Path(path).is_file()
+        f"config: prompts.{key}: no such file: {path} (looked in {searched_folders()})"
+        for key, path in ((key, getattr(settings.prompts, key)) for key in PROMPT_FILES)
+        if not Path(find_file(path)).is_file()
+    ]
+    pairs = {"seed.path": settings.seed, "held_out.pairs.path": settings.held_out.pairs}
+    missing += [
+        f"config: {key}: no such file: {given.path} (looked in {Path.cwd()})"
+        for key, given in pairs.items()
+        if given and given.path not in settings.generated_files() and not Path(given.path).is_file()
     ]
     for key, path in {
         "base_model.path": settings.base_model.path,
         "evaluation.judge": settings.evaluation.judge,
     }.items():
-        if path is not None and looks_like_folder(path) and not (Path(path) / "config.json").is_file():
-            missing.append(f"config: {key}: no model (config.json) in the folder {path}")
+        if path is not None and looks_like_folder(path) and not (Path(find_file(path)) / "config.json").is_file():
+            missing.append(
+                f"config: {key}: no model (config.json) in the folder {path} (looked in {searched_folders()})"
+            )
     if missing:
         raise SettingsError("\n".join(missing))
+
+
+def check_packages(settings: Settings) -> None:
+    """Raise SettingsError if the package of the chosen engine is not installed."""
+    package = ENGINES[settings.generation.engine].package
+    if find_spec(package) is None:
+        raise SettingsError(
+            f"config: generation.engine: {settings.generation.engine} needs the package {package}, which is not"
+            " installed"
+        )
 
 
 def check_gpus(settings: Settings, gpus: int) -> None:

@@ -1,10 +1,23 @@
 """Settings of how text is generated, in every step."""
 
-from typing import Annotated, Literal
+from typing import Annotated, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from backtranslation.settings.slices import Count, PositiveInt, Slice
+
+
+class EngineChoice(NamedTuple):
+    """An engine that can be chosen: its module, and the package that it needs, both untouched unless it is chosen."""
+
+    module: str
+    package: str
+
+
+# The registry of engines. A module offers `load_engine`, as backtranslation/models/engine.py says.
+ENGINES = {
+    "transformers": EngineChoice("backtranslation.models.engines.transformers_engine", package="transformers"),
+}
 
 
 class Sampling(Slice):
@@ -20,10 +33,23 @@ class Generation(Slice):
 
     execution_keys = ("batch_tokens", "gpus")
 
-    engine: Literal["transformers"] = Field("transformers", description="what runs the model")
+    engine: str = Field(
+        "transformers", description="what runs the model", json_schema_extra={"enum": [*sorted(ENGINES)]}
+    )
     gpus: Count = Field(
         1, description="GPUs of a job, on a machine that has any; several hold a model too large for one"
     )
     batch_tokens: PositiveInt | None = Field(
         None, description="tokens (prompts and room for answers) in a batch; null: by the memory at hand"
     )
+
+    @field_validator("engine")
+    @classmethod
+    def _is_registered(cls, engine: str) -> str:
+        if engine not in ENGINES:
+            raise ValueError(f"there is no such engine; there are {', '.join(sorted(ENGINES))}")
+        return engine
+
+    def modules(self) -> tuple[str, ...]:
+        """The module of the engine."""
+        return (ENGINES[self.engine].module,)

@@ -1,9 +1,10 @@
-"""Settings of the generated world of the default run, and where its files lie."""
+"""Settings of the generated world of the default run."""
 
 from typing import NamedTuple
 
 from pydantic import Field
 
+from backtranslation.layout import MINIATURE_HELD_OUT, MINIATURE_PAGES, MINIATURE_SEED, MINIATURE_TRUTH, locate
 from backtranslation.settings.slices import PositiveInt, Slice
 
 
@@ -28,6 +29,6 @@ class MiniatureFiles(NamedTuple):
 
 def miniature_files(results: str, warc_files: int) -> MiniatureFiles:
     """Paths of the miniature world below the results folder."""
-    folder = f"{results}/miniature"
-    pages = [f"{folder}/pages-{number}.warc.gz" for number in range(1, warc_files + 1)]
-    return MiniatureFiles(pages, f"{folder}/seed.jsonl", f"{folder}/held_out.jsonl", f"{folder}/truth.jsonl")
+    pages = [locate(results, MINIATURE_PAGES, number=number) for number in range(1, warc_files + 1)]
+    pairs_and_truth = [locate(results, pattern) for pattern in (MINIATURE_SEED, MINIATURE_HELD_OUT, MINIATURE_TRUTH)]
+    return MiniatureFiles([str(path) for path in pages], *map(str, pairs_and_truth))

@@ -36,16 +36,19 @@ class Slice(BaseModel):
         """What a result depends on, but for rounding."""
         return self.without(*self.execution_keys)
 
-    def execution(self) -> str:
-        """The other part, as JSON."""
-        return json.dumps(self.only(*self.execution_keys), sort_keys=True)
+    def execution(self) -> dict[str, Any]:
+        """The other part."""
+        return self.only(*self.execution_keys)
 
-    def completed(self, execution: str) -> Self:
-        """The settings with the part that a result does not depend on, as JSON; other keys in it are left alone."""
-        return self.model_validate(
-            self.model_dump()
-            | {key: value for key, value in json.loads(execution).items() if key in self.execution_keys}
-        )
+    def completed(self, execution: Mapping[str, Any]) -> Self:
+        """The settings with the part that a result does not depend on; other keys in it are left alone."""
+        part = {key: value for key, value in execution.items() if key in self.execution_keys}
+        return self.model_validate(self.model_dump() | part)
+
+    def modules(self) -> tuple[str, ...]:
+        """Modules of the library that these settings choose by name: their code makes a result too."""
+        parts = [getattr(self, name) for name in type(self).model_fields]
+        return tuple(module for part in parts if isinstance(part, Slice) for module in part.modules())
 
     def without(self, *names: str) -> dict[str, Any]:
         """The settings but for some: paths, above all, whose content counts and not their name."""

@@ -4,14 +4,14 @@ What it does is noted, one short line at a time, in the file NOTES of the enviro
 folder GATE, it waits after the row GATE_ROW until there is a file `open` in that folder.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backtranslation.files import read_rows, write_rows
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.contract import Input, Output, Workplace
+from backtranslation.jobs.stage import run_stage
 from backtranslation.models.engine import Completion, Request, generate_all
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.slices import Slice
@@ -55,22 +55,16 @@ def wait_at_gate(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--pages", type=Input, required=True, help="rows, .jsonl")
-    parser.add_argument("--rows", type=Output, required=True, help="output, .jsonl.zst")
-    parser.add_argument("--model", type=Output, required=True, help="output, a folder")
-    return parser
+def crash_stage(pages: Input, rows: Output, model: Output, spec: Spec, workplace: Workplace) -> None:
+    """Write the rows and the folder.
 
-
-def write_all(args: argparse.Namespace) -> None:
-    """Write the rows and the folder."""
-    spec = Spec.model_validate_json(args.spec)
-    requests = [Request(row["id"], row["text"], 0) for row in read_rows(args.pages)]
-    done = generate_all(Writer(spec.word), requests, Sampling(), args.work / "completions.jsonl")
-    write_rows(args.rows, ({"id": request.id, "raw": done[request.id].text} for request in requests))
-    model = Path(args.model)
+    pages: rows, .jsonl
+    rows: the rows written, .jsonl.zst
+    model: a folder with weights
+    """
+    requests = [Request(row["id"], row["text"], 0) for row in read_rows(pages)]
+    done = generate_all(Writer(spec.word), requests, Sampling(), workplace.folder / "completions.jsonl")
+    write_rows(rows, ({"id": request.id, "raw": done[request.id].text} for request in requests))
     (model / "deep").mkdir(parents=True)
     (model / "weights").write_bytes(spec.word[0].encode() * spec.weights)
     (model / "deep" / "config").write_text(spec.word)
@@ -79,7 +73,7 @@ def write_all(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the stage by the command line."""
-    run_stage(__file__, build_parser(), write_all)
+    run_stage(crash_stage)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 import crash_stage
 
 from backtranslation.jobs import content_digests, store
-from backtranslation.jobs.progress import run_script
+from backtranslation.jobs.contract import read_contract
+from backtranslation.jobs.process import run_script
 from backtranslation.jobs.source_digests import source_digests
-from backtranslation.jobs.stage import load_code, read_job
+from backtranslation.jobs.stage import build_parser, files_of, load_code
 from backtranslation.jobs.store import keep_result
 
 CHANGES = {
@@ -91,8 +92,9 @@ def refuse_links(*arguments: Any, **more: Any) -> None:
 
 def keep() -> None:
     """Accept what lies at the named paths."""
-    args, script = crash_stage.build_parser().parse_args(), Path(crash_stage.__file__)
-    job = read_job(script.stem, source_digests(script), args)
+    contract = read_contract(crash_stage.crash_stage)
+    args = build_parser(contract).parse_args()
+    job = contract.job(args.spec, files_of(contract, args))
     run_script(lambda: keep_result(args.store, job, ["edited"]) and None)
 
 

@@ -3,7 +3,6 @@
 Before the row FAULTY it looks for a file of its part's name in the folder `faults`, and meets what stands there.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Iterator
@@ -11,8 +10,10 @@ from pathlib import Path
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row, read_rows, write_rows
+from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.journal import complete_journal
-from backtranslation.jobs.stage import Input, Output, run_stage, stage_parser
+from backtranslation.jobs.stage import run_stage
+from backtranslation.settings.slices import Slice
 
 FAULTY = "row-2"
 MEMORY = 700  # MB
@@ -20,27 +21,26 @@ PAUSE_SECONDS = 60
 HOLD_SECONDS = 6  # SLURM looks at the memory of a job every two seconds
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--part", type=Input, required=True, help="rows, .jsonl")
-    parser.add_argument("--rows", type=Output, required=True, help="output, .jsonl.zst")
-    return parser
+class Spec(Slice):
+    """This stage has no settings."""
 
 
-def write_part(args: argparse.Namespace) -> None:
-    """Write the rows."""
-    part = Path(args.part).stem
+def faulty_stage(part: Input, rows: Output, spec: Spec, workplace: Workplace) -> None:
+    """Write the rows.
+
+    part: rows, .jsonl
+    rows: the same rows, .jsonl.zst
+    """
 
     def produce(done: dict[str, Row]) -> Iterator[Row]:
-        for row in read_rows(args.part):
+        for row in read_rows(part):
             if row["id"] not in done:
-                note(f"{part} {row['id']}")
+                note(f"{part.stem} {row['id']}")
                 if row["id"] == FAULTY:
-                    meet_fault(part)
+                    meet_fault(part.stem)
                 yield row
 
-    write_rows(args.rows, complete_journal(args.work / "rows.jsonl", produce).values())
+    write_rows(rows, complete_journal(workplace.folder / "rows.jsonl", produce).values())
 
 
 def note(line: str) -> None:
@@ -70,10 +70,5 @@ def meet_fault(part: str) -> None:
         del held
 
 
-def main() -> None:
-    """Run the stage by the command line."""
-    run_stage(__file__, build_parser(), write_part)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(faulty_stage)

@@ -171,7 +171,7 @@ def check_fresh(results: list[Result], commands: list[Command], run: Path) -> No
         manifest = next((named[name] for name in names if name in named and named[name].stage == stage), None)
         assert manifest is not None, f"nothing was made for {stage} {names}"
         assert manifest.spec == json.loads(arguments["spec"][0]), f"{stage} {names}: other settings"
-        assert manifest.code == source_digests(run / "scripts" / f"{stage}.py", run / "backtranslation"), stage
+        assert manifest.code == source_digests(run / "scripts" / f"{stage}.py", package=run / "backtranslation"), stage
         for argument, records in manifest.inputs.items():
             digests = [digest(run / path) for path in arguments[argument]]
             assert digests == [record.digest for record in records], f"{stage} {names}: other {argument}"

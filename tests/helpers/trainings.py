@@ -1,5 +1,6 @@
 """Small trainings for tests: settings, the command line of scripts/train_model.py, and how to compare two of them."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,11 +40,12 @@ def command_builder(base: BaseModelSettings, prompt_settings: Prompts, tmp_path:
         files = {
             "--base": base.path, "--seed": tmp_path / "seed.jsonl.zst", "--prompt": getattr(prompt_settings, task),
             "--chat-template": prompt_settings.chat_template, "--store": tmp_path / name / "store",
-            "--model": tmp_path / name / "model", "--log": tmp_path / name / "model.tsv",
+            "--model": tmp_path / name / "model", "--losses": tmp_path / name / "model.tsv",
         }  # fmt: skip
         return [
             sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",
-            "--execution", training.execution(), *(f"{option}={path}" for option, path in files.items()), *more,
+            "--execution", json.dumps({"training": training.execution()}),
+            *(f"{option}={path}" for option, path in files.items()), *more,
         ]  # fmt: skip
 
     return build

@@ -18,6 +18,7 @@ from helpers.small_run import PROJECT, ROOT, SMALL, change_settings, edit, overl
 
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.manifests import find
+from backtranslation.jobs.stages import model_stages
 
 HELPERS = Path(__file__).parent.parent / "helpers"
 PROFILE = "profiles/slurm"
@@ -223,7 +224,7 @@ if script and "SLURM_JOB_ID" in os.environ:
         notes.write("|".join(place) + "\\n")
 """
 ON_PROCESSORS = {"extract_segments", "deduplicate_segments"}
-ON_GPUS = {"train_model", "generate_instructions", "score_candidates", "evaluate_model", "judge_answers"}
+ON_GPUS = set(model_stages())
 
 
 def test_whole_workflow(cluster: Cluster, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from backtranslation.errors import UserError
-from backtranslation.models.engine import Completion, Request
-from backtranslation.models.loading import max_positions
+from backtranslation.models.engine import Completion, EngineError, Request
+from backtranslation.models.loading import load_for_inference, max_positions
 from backtranslation.models.prompts import encode_text, end_token_ids
-from backtranslation.settings.generation import Sampling
+from backtranslation.settings.base_model import ModelLoading
+from backtranslation.settings.generation import Generation, Sampling
 
 MIN_SHARED_TOKENS = 16
 NUCLEUS_TOKENS = 256
@@ -29,10 +29,6 @@ MAX_ROWS = {"cpu": 64, "cuda": 512}
 CPU_BATCH_TOKENS = 8192
 GPU_MEMORY_SHARE, CPU_MEMORY_SHARE = 0.8, 0.25
 Result = TypeVar("Result")
-
-
-class EngineError(UserError):
-    """A request cannot be run by this model."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,13 @@ class Batch:
     mask: torch.Tensor
     positions: torch.Tensor
     logits: torch.Tensor
+
+
+def load_engine(
+    model_path: str, loading: ModelLoading, generation: Generation, tokenizer: PreTrainedTokenizerBase
+) -> "TransformersEngine":
+    """The engine with a model in it; see `engine.load_engine`. Raises ModelError naming the path."""
+    return TransformersEngine(load_for_inference(model_path, loading), tokenizer, generation.batch_tokens)
 
 
 class TransformersEngine:

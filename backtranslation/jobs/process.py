@@ -1,0 +1,80 @@
+"""The process of a job: its threads, its log, its end; and the processes that it starts to share its work."""
+
+import ctypes
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backtranslation.errors import UserError
+from backtranslation.jobs.progress import log, name_job
+
+FULL = 1 << 20  # bytes; with less left, a disk is full
+
+
+class StoppedError(UserError):
+    """A job was asked to end, and left a checkpoint to go on from."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped by SIGTERM; its checkpoint is saved, and the same command goes on from there")
+
+
+def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
+    """Log to standard error under the stage and what it works on (of a path, its stem), and limit the threads.
+
+    Must run before torch is imported. Waiting threads sleep: spinning ones starve a second job on the same cores.
+    """
+    os.environ.update(
+        OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads),
+        OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+    )  # fmt: skip
+    name = " ".join(filter(None, (stage, Path(subject).name.split(".")[0])))
+    name_job(name)
+    logging.basicConfig(
+        level=logging.WARNING,
+        stream=sys.stderr,
+        format=f"%(asctime)s {name}: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    log.setLevel(logging.INFO)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's main function; a fault that the user can mend ends it with one line and exit code 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        sys.exit(
+            f"{Path(sys.argv[0]).stem}: error: the disk is full{where}. Nothing half-written counts as a result: free"
+            " some space (`backtranslation gc` helps) and run again; what is done stays done"
+        )
+
+
+@contextmanager
+def full_disk_noticed(folder: Path) -> Iterator[None]:
+    """Raise OSError (ENOSPC) for errors on a full disk: what torch and safetensors raise there does not say so."""
+    try:
+        yield
+    except Exception as error:  # RuntimeError, SafetensorError, ...: they have no other class in common
+        if isinstance(error, OSError | UserError) or shutil.disk_usage(folder).free >= FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when the one that started it ends, however it ends (Linux, prctl(2))."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:  # it had ended before
+        os.kill(os.getpid(), signal.SIGKILL)

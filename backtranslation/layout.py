@@ -1,0 +1,72 @@
+"""The results folder: every path below it, named once, for rules that make files and for commands that read them.
+
+`<results>` stands for the folder itself, which Snakemake puts in (pathvars); words in braces are its wildcards. What
+lies below the store, only the modules of `jobs` know.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+RESULTS = "<results>"
+
+# The generated world, where a run has one
+MINIATURE_PAGES = "<results>/miniature/pages-{number}.warc.gz"
+MINIATURE_SEED = "<results>/miniature/seed.jsonl"
+MINIATURE_HELD_OUT = "<results>/miniature/held_out.jsonl"
+MINIATURE_TRUTH = "<results>/miniature/truth.jsonl"
+TRUTH_MEASURES = "<results>/miniature/truth_report.json"
+
+# 1. Segments
+EXTRACTED_SEGMENTS = "<results>/segments/extracted/{shard}.jsonl.zst"
+EXTRACTION_FUNNEL = "<results>/segments/extracted/{shard}.funnel.json"
+SEGMENTS = "<results>/segments/{shard}.jsonl.zst"
+FUNNEL = "<results>/segments/funnel.tsv"
+
+# 2. Human-written pairs
+SEED = "<results>/seed/train.jsonl.zst"
+HELD_OUT = "<results>/seed/held_out.jsonl.zst"
+
+# 3. and 6. Models
+MODEL = "<results>/models/{model}"
+TRAINING_LOG = "<results>/training/{model}.tsv"
+
+# 4. Candidates
+INSTRUCTIONS = "<results>/instructions/{shard}.jsonl.zst"
+CANDIDATES = "<results>/candidates/{shard}.jsonl.zst"
+
+# 5. Curation
+SCORER_TEXTS = "<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst"
+SCORES = "<results>/iterations/{iteration}/scores/{shard}.jsonl.zst"
+SCORE_TABLE = "<results>/iterations/{iteration}/scores.parquet"
+CURATED = "<results>/iterations/{iteration}/curated.jsonl.zst"
+
+# 7. Evaluation
+HELD_OUT_LOSS = "<results>/evaluation/{model}/loss.json"
+ANSWERS = "<results>/evaluation/{model}/answers.jsonl.zst"
+JUDGEMENTS = "<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst"
+
+# 8. Report
+REPORT = "<results>/report/index.html"
+SETTINGS = "<results>/settings.json"
+
+STORE = "<results>/store"
+
+
+def log_of(rule: str, *wildcards: str) -> str:
+    """The log of a rule; of one with wildcards, that of each of its jobs."""
+    return "/".join([RESULTS, "logs", rule, *wildcards]) + ".log"
+
+
+def locate(results: str | Path, pattern: str, **wildcards: object) -> Path:
+    """The path that a pattern names in a results folder."""
+    return Path(str(results) + pattern.removeprefix(RESULTS).format(**wildcards))
+
+
+def find(results: str | Path, pattern: str) -> Iterator[tuple[dict[str, str], Path]]:
+    """All paths of a results folder that a pattern matches, in order, each with the values of its wildcards."""
+    relative = pattern.removeprefix(f"{RESULTS}/")
+    matcher = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+?)", re.escape(relative)))
+    for path in sorted(Path(results).glob(re.sub(r"\{\w+\}", "*", relative))):
+        if found := matcher.fullmatch(path.relative_to(results).as_posix()):
+            yield found.groupdict(), path
