@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all test-slurm base schema
+.PHONY: run test test-all test-slurm base schema config
 
 run: .venv/installed
 	$(BIN)/snakemake
@@ -39,3 +39,7 @@ base: .venv/installed
 # Writes the JSON schema of the settings, which editors use to check and complete a configuration.
 schema: .venv/installed
 	$(BIN)/python -c 'from backtranslation.settings.run import json_schema; print(json_schema(), end="")' > docs/config.schema.json
+
+# Writes the comments of the default configuration anew, from the descriptions of the settings.
+config: .venv/installed
+	$(BIN)/python -m backtranslation.settings.documentation config.yaml

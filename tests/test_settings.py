@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.configurations import CONFIGS, ROOT, leaves, smallest
 
 from backtranslation.settings.base_model import BaseModelSettings, HubName, hub_name
 from backtranslation.settings.checks import check_files
@@ -13,19 +14,6 @@ from backtranslation.settings.generation import Generation
 from backtranslation.settings.run import json_schema, load_settings, model_names
 from backtranslation.settings.slices import SettingsError, Slice, spec
 from backtranslation.settings.training import Training
-
-ROOT = Path(__file__).parent.parent
-CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
-
-
-def smallest(**changes: object) -> dict[str, object]:
-    """The fewest keys that make a run."""
-    return {
-        "base_model": {"path": "owner/model"},
-        "corpus": {"sources": [{"name": "web", "paths": ["pages.warc.gz"]}]},
-        "seed": {"path": "seed.jsonl"},
-        "held_out": {"size": 10},
-    } | changes
 
 
 def test_defaults_are_the_papers() -> None:
@@ -196,25 +184,17 @@ def test_default_run_explains_every_key() -> None:
     assert sorted(leaves(written)) == sorted(leaves(effective))
 
 
-def leaves(tree: dict[str, object], prefix: str = "") -> list[str]:
-    """Dotted names of all values of nested dictionaries."""
-    names: list[str] = []
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        names += leaves(value, f"{name}.") if isinstance(value, dict) else [name]
-    return names
-
-
 def test_schema_in_docs_is_current() -> None:
     assert (ROOT / "docs" / "config.schema.json").read_text() == json_schema(), "run: make schema"
 
 
 def test_every_setting_is_explained() -> None:
     schema = json.loads(json_schema())
+    models = {"Settings": schema, **schema["$defs"]}
     unexplained = [
         f"{title}.{name}"
-        for title, model in {"Settings": schema, **schema["$defs"]}.items()
+        for title, model in models.items()
         for name, field in model["properties"].items()
         if "description" not in field and "$ref" not in field  # a group is explained by its own docstring
     ]
-    assert unexplained == []
+    assert unexplained == [title for title, model in models.items() if not model.get("description")] == []

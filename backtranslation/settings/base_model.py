@@ -10,38 +10,40 @@ from backtranslation.shipped import find_file
 
 
 class ModelLoading(Slice):
-    """How any model is loaded."""
+    """How models are loaded."""
 
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    trust_remote_code: bool = Field(False, description="true runs Python code that comes with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the weights in memory; auto: bfloat16 on a GPU that has it, else float32"
+        "auto",
+        description="number type of the weights in memory; auto: float32 for a full training, else bfloat16 if the "
+        "GPU has it",
     )
 
 
 class BaseModelSettings(ModelLoading):
     """The model that every training starts from."""
 
-    path: str = Field(description="a folder, or a name on the Hugging Face hub")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    path: str = Field(description="a folder, or a name on the Hugging Face hub (owner/name)")
+    revision: str | None = Field(None, description="on the hub: branch, tag or commit; null: the main branch")
 
     def loading(self) -> ModelLoading:
-        """What also holds for the models that are trained from it."""
+        """The settings that also apply to the models that are trained from it."""
         return ModelLoading(trust_remote_code=self.trust_remote_code, dtype=self.dtype)
 
     def hub_name(self) -> "HubName | None":
-        """Its name on the hub; None for a folder, of which the content counts and not the path."""
+        """Its name on the hub; None for a folder, which is identified by its content."""
         return HubName(path=self.path, revision=self.revision) if hub_name(self.path) else None
 
 
 class HubName(Slice):
-    """A model on the Hugging Face hub. Only a fixed revision names the same weights for ever."""
+    """A model on the Hugging Face hub. Only the hash of a commit always names the same weights."""
 
     path: str
     revision: str | None
 
 
 def hub_name(path: str | None) -> str | None:
-    """A model's name on the hub; None for a folder, of which the content counts and not the path."""
+    """A model's name on the hub; None for a folder, which is identified by its content."""
     return None if path is None or looks_like_folder(path) else path
 
 

@@ -1,4 +1,4 @@
-"""Settings of the web pages: where they are, and how they become segments."""
+"""Settings of step 1: where the web pages are, and how they become segments."""
 
 from typing import Literal, Self
 
@@ -8,38 +8,40 @@ from backtranslation.settings.slices import Name, PositiveInt, Share, Slice
 
 
 class Fields(Slice):
-    """Names of fields (JSONL) or columns (Parquet)."""
+    """Names of the fields (JSONL) or columns (Parquet) that are read."""
 
-    url_field: str = Field("url", description="JSONL and Parquet: the page address, may be missing")
+    url_field: str = Field("url", description="JSONL and Parquet: field of the page's address; pages need not have it")
     text_field: str = Field(
-        "text", description="JSONL and Parquet: plain text or Markdown, used where there is no HTML"
+        "text", description="JSONL and Parquet: field of plain text or Markdown, used where there is no HTML"
     )
-    html_field: str = Field("html", description="JSONL and Parquet: the page as HTML")
+    html_field: str = Field("html", description="JSONL and Parquet: field of the page as HTML")
 
 
 class Source(Fields):
-    """Files of one origin. Each file is one shard."""
+    """Files of one origin. Each file is one shard, the unit of work, unless `splits` cuts it."""
 
-    name: Name = Field(description="prefix of the names of its shards")
+    name: Name = Field(description="names of shards begin with it; made of letters, digits, _ and -")
     paths: list[str] = Field(
-        min_length=1, description="files, folders of HTML files, or globs (** goes through folders)"
+        min_length=1, description="files, folders of HTML files, or globs (** matches folders at any depth)"
     )
     format: Literal["auto", "warc", "wet", "html", "jsonl", "parquet"] = Field(
-        "auto", description="auto: by the suffix of each file"
+        "auto", description="auto (by the suffix of each file), warc, wet, html, jsonl or parquet"
     )
-    splits: PositiveInt = Field(1, description="cut each file into so many shards; the number is part of their names")
+    splits: PositiveInt = Field(
+        1, description="number of shards that each file is cut into; the shards are processed in parallel"
+    )
 
     def fields(self) -> Fields:
-        """The part that says how rows are read."""
+        """The settings that say how a row is read."""
         return Fields(url_field=self.url_field, text_field=self.text_field, html_field=self.html_field)
 
 
 class SegmentSettings(Slice):
-    """What counts as a segment (paper, section 2.1 and appendix E)."""
+    """Segments are sections of a page that have this length (paper, section 2.1 and appendix E)."""
 
-    min_chars: PositiveInt = Field(600, description="characters of Markdown, at least")
-    max_chars: PositiveInt = Field(3000, description="characters of Markdown, at most")
-    max_page_bytes: PositiveInt = Field(10_000_000, description="larger pages are skipped and counted")
+    min_chars: PositiveInt = Field(600, description="fewest characters of Markdown")
+    max_chars: PositiveInt = Field(3000, description="most characters of Markdown")
+    max_page_bytes: PositiveInt = Field(10_000_000, description="larger pages are skipped, and counted in the report")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -49,47 +51,66 @@ class SegmentSettings(Slice):
 
 
 class SegmentFilters(Slice):
-    """Which segments are dropped; each reason is counted in the funnel."""
+    """Which segments are dropped; the funnel in the report counts them by reason."""
 
-    languages: list[str] = Field(["en"], description="ISO 639-1 codes that are kept; [] keeps all")
+    languages: list[str] = Field(["en"], description="ISO 639-1 codes of the languages that are kept; [] keeps all")
     min_language_probability: Share = Field(
-        0.5, description="of the language that is most probable at the beginning, middle and end"
+        0.5, description="smallest probability of the language at the beginning, middle and end of a segment"
     )
-    require_header: bool = Field(False, description="drop segments without a header, such as pieces of plain text")
-    max_header_capitals: Share = Field(0.6, description="share of capitals among the letters of the header")
+    require_header: bool = Field(
+        False, description="true drops segments without a header, such as pieces of plain text"
+    )
+    max_header_capitals: Share = Field(0.6, description="largest share of capitals among the letters of the header")
     navigation_headers: list[str] = Field(
         ["advertisement", "forum", "quick link", "newsletter", "related posts", "share this", "comments", "navigation",
          "table of contents", "see also", "search", "log in", "sign up", "cookie", "privacy policy", "contact us"],
-        description="a header that holds such a phrase, or a single word and at most one other, goes with all under it",
+        description="sections with such a header are cut out: one with a phrase of several words from this list, or "
+        "one of at most two words with a single word from it",
     )  # fmt: skip
-    repeated_sentence_ngram: PositiveInt = Field(3, description="words per n-gram when two sentences are compared")
-    max_sentence_similarity: Share = Field(
-        0.8, description="Jaccard similarity of the n-grams of two sentences above which their segment is dropped"
+    repeated_sentence_ngram: PositiveInt = Field(
+        3, description="words per n-gram when the sentences of a segment are compared"
     )
-    max_symbol_share: Share = Field(0.3, description="characters of prose that are neither letters nor white space")
-    min_sentence_share: Share = Field(0.0, description="share of the prose in lines that end like a sentence")
+    max_sentence_similarity: Share = Field(
+        0.8, description="a segment is dropped if two of its sentences are more similar (Jaccard, of n-grams)"
+    )
+    max_symbol_share: Share = Field(
+        0.3, description="largest share of characters of prose that are neither letters nor white space"
+    )
+    min_sentence_share: Share = Field(
+        0.0, description="smallest share of prose in lines that end like a sentence; 0.0 keeps all"
+    )
 
 
 class Deduplication(Slice):
-    """Exact copies always go; near copies by MinHash over word n-grams. Earlier sources win."""
+    """Copies of earlier segments are dropped: exact ones always, near ones by the MinHash of their word n-grams."""
 
     near: bool = Field(True, description="also drop near duplicates")
     ngram: PositiveInt = Field(5, description="words per n-gram")
-    permutations: PositiveInt = Field(128, description="length of a MinHash signature")
+    permutations: PositiveInt = Field(
+        128, description="length of a MinHash signature; longer ones estimate the similarity better"
+    )
     threshold: Share = Field(0.8, description="estimated Jaccard similarity from which a segment is a near duplicate")
 
 
 class Decontamination(Slice):
     """Segments that overlap with the held-out pairs are dropped."""
 
-    ngram: PositiveInt = Field(8, description="words per n-gram; shorter texts are matched whole from 4 words on")
-    max_overlap: Share = Field(0.5, description="share of a held-out text's n-grams found in one segment")
+    ngram: PositiveInt = Field(
+        8, description="words per n-gram; shorter texts are compared as a whole if they have 4 words or more"
+    )
+    max_overlap: Share = Field(
+        0.5, description="largest share of the n-grams of a held-out text that a segment may have"
+    )
 
 
 class Corpus(Slice):
-    """Web pages and how they become segments."""
+    """Step 1: web pages become segments."""
 
-    sources: list[Source] = Field(min_length=1, description="earlier sources win when duplicates are removed")
+    sources: list[Source] = Field(
+        min_length=1,
+        description="Where the pages are. Of duplicates the one in the earliest source stays, so add new sources at "
+        "the end.",
+    )
     segments: SegmentSettings = SegmentSettings()
     filters: SegmentFilters = SegmentFilters()
     deduplication: Deduplication = Deduplication()

@@ -9,13 +9,15 @@ from backtranslation.settings.slices import PositiveInt, Slice
 
 
 class Miniature(Slice):
-    """The generated world of the default run; see docs/miniature.md."""
+    """A generated world of web pages and pairs; see docs/miniature.md."""
 
-    random_seed: int = Field(1, description="the same number makes the same world, byte for byte")
-    pages: PositiveInt = Field(1000, description="web pages, all kinds together")
-    warc_files: PositiveInt = Field(2, description="the pages are spread over so many WARC files (= shards)")
-    seed_pairs: PositiveInt = Field(160, description="human-written pairs")
-    held_out_pairs: PositiveInt = Field(200, description="pairs for the evaluation, wider than the seed pairs")
+    random_seed: int = Field(1, description="the same number gives the same world, byte for byte")
+    pages: PositiveInt = Field(1000, description="number of web pages")
+    warc_files: PositiveInt = Field(2, description="number of WARC files that hold the pages; each file is one shard")
+    seed_pairs: PositiveInt = Field(160, description="number of pairs that stand for human-written ones")
+    held_out_pairs: PositiveInt = Field(
+        200, description="number of pairs for the evaluation, more varied than the seed pairs"
+    )
 
 
 class MiniatureFiles(NamedTuple):

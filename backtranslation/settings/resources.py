@@ -1,4 +1,4 @@
-"""Settings of what a job may use."""
+"""Settings of what a job may use of the machine."""
 
 from pydantic import Field
 
@@ -6,9 +6,9 @@ from backtranslation.settings.slices import PositiveInt, Slice
 
 
 class Resources(Slice):
-    """What a job may use. Never part of a result's identity."""
+    """What a job may use of the machine; no result depends on it."""
 
     training_threads: PositiveInt = Field(8, description="processor threads of a training, at most --cores")
     generation_threads: PositiveInt = Field(
-        1, description="of a job that generates; two jobs beat one with two threads"
+        1, description="processor threads of a job that generates; two jobs are faster than one with two threads"
     )

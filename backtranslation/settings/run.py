@@ -25,11 +25,13 @@ class Settings(Slice):
     """A complete run."""
 
     results: str = Field("results", description="folder of all results")
-    random_seed: int = Field(1, description="every random choice follows from it")
+    random_seed: int = Field(
+        1, description="all random choices follow from it: held-out pairs, order of training, sampling (by row)"
+    )
     miniature: Miniature | None = Field(
         None,
-        description="generate the miniature world first; corpus.sources, seed and held_out are then taken from it "
-        "where they are not given",
+        description="A generated world (docs/miniature.md), or null. It supplies corpus.sources, seed and held_out "
+        "where they are not given.",
     )
     base_model: BaseModelSettings
     corpus: Corpus
@@ -40,7 +42,9 @@ class Settings(Slice):
     augmentation: Augmentation = Augmentation()
     scoring: Scoring = Scoring()
     selection: Selection = Selection()
-    iterations: Count = Field(2, description="0: the seed model alone")
+    iterations: Count = Field(
+        2, description="rounds of scoring, selection and training (steps 5 and 6): M1, M2, ...; 0: M0 alone"
+    )
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()

@@ -1,4 +1,4 @@
-"""Settings of the scores that a model gives the candidates."""
+"""Settings of step 5: the scores that a model gives the candidates."""
 
 from pydantic import Field
 
@@ -7,9 +7,9 @@ from backtranslation.settings.slices import Share, Slice
 
 
 class Scoring(Slice):
-    """Model M(t-1) scores every candidate (paper, section 2.3)."""
+    """Step 5: in iteration t, model M(t-1) scores every candidate (paper, section 2.3)."""
 
-    sampling: Sampling = Sampling(max_new_tokens=256)
+    sampling: Sampling = Field(Sampling(max_new_tokens=256), description="How the scores are sampled.")
     max_unparsable_share: Share = Field(
-        0.2, description="of a shard; beyond it, and beyond chance, the run stops with examples"
+        0.2, description="the run stops, and shows examples, if clearly more of a shard's scores cannot be read"
     )

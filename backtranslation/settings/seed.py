@@ -1,4 +1,4 @@
-"""Settings of the human-written pairs, and of those that are held out."""
+"""Settings of step 2: the human-written pairs, and those of them that are held out."""
 
 from typing import Literal, Self
 
@@ -8,36 +8,42 @@ from backtranslation.settings.slices import PositiveInt, Slice
 
 
 class PairFormat(Slice):
-    """How a file of human-written pairs is read; see backtranslation/corpus/seed.py."""
+    """How a file of human-written pairs is read."""
 
     format: Literal["auto", "pairs", "messages", "sharegpt", "oasst"] = Field(
-        "auto", description="pairs: two fields; messages: chat; sharegpt: conversations; oasst: OASST1 trees"
+        "auto",
+        description="pairs (two fields), messages (chat), sharegpt (conversations), oasst (OASST1 trees), or auto (by "
+        "the fields of the first row)",
     )
-    instruction_field: str = Field("instruction", description="pairs: field of the instruction")
-    response_field: str = Field("response", description="pairs: field of the response")
-    language: str | None = Field(None, description="oasst: keep prompts and replies of this language, such as en")
+    instruction_field: str = Field("instruction", description="format pairs: field of the instruction")
+    response_field: str = Field("response", description="format pairs: field of the response")
+    language: str | None = Field(
+        None, description="format oasst: language of the pairs that are kept, such as en; null: all"
+    )
 
 
 class Pairs(PairFormat):
     """A file of human-written instruction-response pairs."""
 
-    path: str = Field(description="JSONL (.jsonl, .jsonl.gz, .jsonl.zst) or Parquet")
+    path: str = Field(description="file: JSONL (.jsonl, .jsonl.gz, .jsonl.zst) or Parquet")
 
 
 class SeedPairs(Pairs):
-    """The seed data."""
+    """Step 2: the seed, human-written pairs that every model is trained on."""
 
     size: PositiveInt | None = Field(
         None,
-        description="keep so many pairs, drawn with the random seed; null keeps all; fewer than that is an error",
+        description="use only so many pairs, drawn with random_seed; null: all",
     )
 
 
 class HeldOut(Slice):
-    """Pairs that no model is trained on; set aside before anything else."""
+    """Pairs for the evaluation, on which no model is trained. Give either size or pairs."""
 
-    size: PositiveInt | None = Field(None, description="set so many seed pairs aside; null only with a file of its own")
-    pairs: Pairs | None = Field(None, description="a file of its own, used instead of a part of the seed")
+    size: PositiveInt | None = Field(
+        None, description="number of seed pairs that are set aside, drawn with random_seed"
+    )
+    pairs: Pairs | None = Field(None, description="a separate file of pairs, instead of a part of the seed")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -1,4 +1,4 @@
-"""Settings of the trainings of the backward and the forward models."""
+"""Settings of steps 3 and 6: the training of the backward and the forward models."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,60 +8,70 @@ from backtranslation.settings.slices import Count, PositiveInt, Share, Slice
 
 
 class Lora(Slice):
-    """Low-rank adaptation (peft)."""
+    """Low-rank adapters (peft), used where method is lora."""
 
-    rank: PositiveInt = Field(16, description="of the two added matrices")
-    alpha: PositiveInt = Field(32, description="their product is scaled by alpha / rank")
-    dropout: Share = Field(0.05, description="before the added matrices")
-    target_modules: str | list[str] = Field("all-linear", description="all-linear, or names of modules")
+    rank: PositiveInt = Field(16, description="rank of the two matrices that are added to a weight matrix")
+    alpha: PositiveInt = Field(32, description="the product of the two matrices is scaled by alpha / rank")
+    dropout: Share = Field(0.05, description="dropout before the two matrices")
+    target_modules: str | list[str] = Field("all-linear", description="all-linear, or a list of names of modules")
 
 
 class ScheduleRow(Slice):
-    """Batch size and steps for one size of the training set (paper, table 18)."""
+    """Batch size and number of steps for one size of the training set (paper, table 18)."""
 
     examples: PositiveInt = Field(description="size of the training set")
-    batch_size: PositiveInt = Field(description="examples per step")
-    steps: PositiveInt = Field(description="steps of the optimizer")
+    batch_size: PositiveInt = Field(description="examples per optimizer step")
+    steps: PositiveInt = Field(description="number of optimizer steps")
 
 
 class Training(Slice):
-    """One fine-tuning of the base model."""
+    """How the base model is fine-tuned."""
 
     execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding")
 
     method: Literal["full", "lora"] = Field(
-        "full", description="train all weights, or adapters that are merged at the end"
+        "full", description="full trains all weights; lora trains adapters, which are merged into the model at the end"
     )
     lora: Lora = Lora()
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-5, description="at the first step after the warm-up")
-    final_learning_rate: Annotated[float, Field(ge=0)] = Field(9e-6, description="reached linearly at the last step")
-    warmup_steps: Count = Field(0, description="steps in which the learning rate rises from 0")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="of AdamW")
-    dropout: Share | None = Field(0.1, description="null keeps the model's own")
-    max_gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="larger gradients are scaled down")
-    max_length: PositiveInt = Field(
-        2048, description="tokens of a packed row; longer pairs are shortened at the source"
+    final_learning_rate: Annotated[float, Field(ge=0)] = Field(9e-6, description="at the last step, reached linearly")
+    warmup_steps: Count = Field(0, description="optimizer steps in which the learning rate rises from 0")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="weight decay of AdamW")
+    dropout: Share | None = Field(0.1, description="dropout of the model; null keeps the model's own")
+    max_gradient_norm: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="gradients with a larger norm are scaled down to it"
     )
-    batch_size: PositiveInt = Field(32, description="examples per step, all processes together")
+    max_length: PositiveInt = Field(
+        2048,
+        description="tokens of a packed row; of a longer pair, the text to reply to is shortened, never the reply",
+    )
+    batch_size: PositiveInt = Field(32, description="examples per optimizer step, all processes together")
     epochs: Annotated[float, Field(gt=0)] = Field(3, description="passes over the data")
     schedule: list[ScheduleRow] = Field(
         [],
-        description="used instead of batch_size and epochs: the batch size of the largest listed size not above "
-        "the data's; passes over the data interpolated between neighbouring rows",
+        description="instead of batch_size and epochs: rows of examples, batch_size and steps, as in "
+        "configs/humpback-7b.yaml; the batch size is that of the last row whose examples the training set reaches, "
+        "the passes over the data are interpolated between rows",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU that has it")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32"
+    )
     gradient_checkpointing: bool | Literal["auto"] = Field(
         "auto",
-        description="less memory, about a third slower; auto: where weights, gradients and moments take more than a "
-        "third of a GPU",
+        description="compute activations twice instead of keeping them: saves memory, and is about a third slower; "
+        "auto: where weights, gradients and optimizer moments take more than a third of a GPU's memory",
     )
-    rows_per_device: PositiveInt = Field(1, description="packed rows in memory at once; the rest is accumulated")
-    save_minutes: Annotated[float, Field(gt=0)] = Field(10, description="minutes between checkpoints for resuming")
+    rows_per_device: PositiveInt = Field(
+        1, description="packed rows in memory at once; larger steps accumulate gradients"
+    )
+    save_minutes: Annotated[float, Field(gt=0)] = Field(
+        10, description="minutes between checkpoints, from which a stopped training resumes"
+    )
     processes: PositiveInt = Field(1, description="worker processes of one training, one GPU each where there are GPUs")
     sharding: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="spread weights, gradients and moments over the processes (FSDP2); auto: where they would take "
-        "more than 70 % of a GPU, but a training that was stopped goes on as it began",
+        description="spread weights, gradients and optimizer moments over the processes (FSDP2); auto: where they "
+        "would take more than 70 % of a GPU's memory; a training that resumes goes on as it began",
     )
 
     @model_validator(mode="after")
@@ -74,7 +84,9 @@ class Training(Slice):
 
 
 class Trainings(Slice):
-    """The two kinds of fine-tuning."""
+    """Steps 3 and 6: fine-tuning. Every model is trained from the base model anew."""
 
-    backward: Training = Training()
-    forward: Training = Training()
+    backward: Training = Field(
+        Training(), description="The backward model, which writes the instruction to a response."
+    )
+    forward: Training = Field(Training(), description="The forward models M0, M1, ..., which answer instructions.")
