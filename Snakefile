@@ -3,31 +3,28 @@
 Read the rule files in this order; each is one step of the method.
 """
 
-from backtranslation.commands.workflow_jobs import changes_default_run
+from backtranslation.shipped import WORKFLOW
 from snakemake.utils import min_version
 
 min_version("9.20")
 
-
-# A configuration that names a base model is a run of its own; any other changes the default run.
-if changes_default_run(config):
-
-    configfile: workflow.source_path("config.yaml")
+# Those of the library: Snakemake cannot include files beside a Snakefile that lies at the top of a git repository.
+RULES = WORKFLOW / "rules"
 
 
-include: "rules/common.smk"
-include: "rules/corpus.smk"
-include: "rules/seed.smk"
-include: "rules/train.smk"
-include: "rules/augment.smk"
-include: "rules/curate.smk"
-include: "rules/evaluate.smk"
-include: "rules/report.smk"
+include: RULES / "common.smk"
+include: RULES / "corpus.smk"
+include: RULES / "seed.smk"
+include: RULES / "train.smk"
+include: RULES / "augment.smk"
+include: RULES / "curate.smk"
+include: RULES / "evaluate.smk"
+include: RULES / "report.smk"
 
 
 if settings.miniature:
 
-    include: "rules/miniature.smk"
+    include: RULES / "miniature.smk"
 
 
 rule all:
@@ -44,6 +41,7 @@ onstart:
 
 
 if workflow.is_main_process:
+    check_library()
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
         settle_times(STORE)

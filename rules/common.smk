@@ -8,6 +8,7 @@ from backtranslation import layout
 from backtranslation.commands.workflow_jobs import (
     LOOK_AT_ALL,
     check_jobs,
+    check_library,
     computes_here,
     limit_gpus,
     pin_settings,
@@ -27,11 +28,11 @@ from backtranslation.settings.checks import check_files, check_gpus, check_packa
 from backtranslation.settings.miniature import miniature_files
 from backtranslation.settings.run import load_settings, model_names
 from backtranslation.settings.slices import spec
-from backtranslation.shipped import PACKAGE, SCRIPTS, find_file
+from backtranslation.shipped import PACKAGE, SCRIPTS, WORKFLOW, find_file
 from snakemake.logging import logger
 
 try:
-    settings = load_settings(read_configuration(config))
+    settings = load_settings(read_configuration(config, WORKFLOW / "config.yaml"))
     check_files(settings)
     check_packages(settings)
     # On a cluster it is not this machine that has the GPUs.
@@ -45,12 +46,9 @@ MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
-# The interpreter that runs Snakemake has the library; `python` on PATH may be another.
-PYTHON = sys.executable
-
 # How every rule calls its script. The shell and `tee` ignore SIGTERM, which a cluster sends to all processes of a job
 # at once: they must outlive a training that then saves a checkpoint.
-STAGE = "trap '' TERM; {PYTHON:q} {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
+STAGE = "trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
 
 
 pathvars:

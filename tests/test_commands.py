@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from backtranslation.commands.formatting import align, format_bytes, format_seco
 from backtranslation.commands.removal import remove_unused
 from backtranslation.commands.status import describe_status, list_iterations, list_work
 from backtranslation.commands.trace import describe_trace, find_row, trace_example
-from backtranslation.errors import DataError, UserError
+from backtranslation.errors import DataError
 from backtranslation.files import Row, write_rows
 from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.manifests import Job, Manifest, find, result_folder, work_folder
@@ -381,7 +381,8 @@ def test_a_running_job_is_told_with_its_unparsable_share(capsys: pytest.CaptureF
     assert (found["stage"], found["key"], found["host"], found["unparsable_share"]) == (
         "score_candidates", "k1", "node-7", 0.25
     )  # fmt: skip
-    line = capsys.readouterr().out.splitlines()[1]
+    about, _, line, *_ = capsys.readouterr().out.splitlines()
+    assert about == "Results folder: results"
     assert line.split("  ")[1:] == [
         "score_candidates", f"results/{claim}", "1,200 of 5,000 rows", "12.5 rows/s", "1,500 tokens/s", "5 min left",
         "25.0 % unparsable", "on node-7",
@@ -488,7 +489,7 @@ def test_unused_results_are_removed_and_the_others_stay(capsys: pytest.CaptureFi
     folder, used = make_unused(), stored("models/M1")
     make_old(used)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    expected = {"folders": [{"folder": str(folder), "bytes_freed": size}], "bytes_freed": size}
+    expected = {"results": "results", "folders": [{"folder": str(folder), "bytes_freed": size}], "bytes_freed": size}
     assert ask(capsys, "gc", "--keep-days", "11")["folders"] == []
     assert ask(capsys, "gc", "--dry-run") == {"dry_run": True, **expected}
     assert folder.exists()
@@ -496,7 +497,7 @@ def test_unused_results_are_removed_and_the_others_stay(capsys: pytest.CaptureFi
     assert not folder.exists() and used.exists() and (RESULTS / "models/M1/model.safetensors").exists()
     assert list((STORE / "damaged").iterdir()) == []
     main(["gc"])
-    assert capsys.readouterr().out.startswith("Nothing to remove")
+    assert "Nothing to remove" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("place")
@@ -507,7 +508,8 @@ def test_files_with_other_names_free_nothing(capsys: pytest.CaptureFixture[str])
     assert ask(capsys, "gc", "--dry-run")["bytes_freed"] == manifest_size
     Path("elsewhere").unlink()
     main(["gc", "--dry-run"])
-    assert capsys.readouterr().out.splitlines() == [f"  5.0 MB  {folder}", "1 folder would go and free 5.0 MB."]
+    lines = ["Results folder: results", f"  5.0 MB  {folder}", "1 folder would go and free 5.0 MB."]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.usefixtures("place")
@@ -562,10 +564,27 @@ def test_every_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixtu
     assert "--json" in help_text and len(help_text.splitlines()) > 5
 
 
-@pytest.mark.parametrize("ask_for", [list_work, lambda results: remove_unused(results, 0, dry_run=True)])
-def test_a_missing_results_folder_is_named(tmp_path: Path, ask_for: Callable[[Path], Any]) -> None:
-    with pytest.raises(UserError, match="nowhere: no such folder; --results names"):
-        ask_for(tmp_path / "nowhere")
+ABOUT_ONE_RUN = [("status",), ("trace", "good"), ("gc", "--dry-run")]
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("arguments", ABOUT_ONE_RUN, ids=lambda arguments: arguments[0])
+def test_an_answer_is_about_the_run_of_the_settings_and_says_so(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    RESULTS.rename("elsewhere")
+    Path("changes.yaml").write_text("results: elsewhere\n")
+    main([*arguments, "--configfile", "changes.yaml"])
+    assert capsys.readouterr().out.startswith("Results folder: elsewhere\n")
+    with pytest.raises(SystemExit, match=r"error: results: no such folder in .*another one is meant \(--configfile\)"):
+        main([*arguments])
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("arguments", [*ABOUT_ONE_RUN, ("plan",)], ids=lambda arguments: arguments[0])
+def test_a_missing_configuration_is_named(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match=r"error: none\.yaml: no such file"):
+        main([*arguments, "--configfile", "none.yaml"])
 
 
 @pytest.mark.usefixtures("run")

@@ -188,7 +188,7 @@ def test_scripts_measure_answer_and_judge(
     answered = [row["id"] for row in read_rows(tmp_path / "answers.jsonl.zst")]
     assert answered == [pair["id"] for pair in PAIRS[:4]]
 
-    _run("judge_in_both_orders", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
+    _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
          "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst", "--prompt", judge_settings.judge,
          "--chat-template", judge_settings.chat_template,
          "--judgements", "same.jsonl.zst")  # fmt: skip

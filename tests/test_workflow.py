@@ -36,9 +36,7 @@ Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def snakemake(tmp_path: Path) -> Snakemake:
-    """Run Snakemake on this project in a folder of its own that finds prompts and base model as the project does."""
-    for name in ("prompts", "backtranslation", "config.yaml"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    """Run Snakemake on this project in another folder, which holds nothing."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
@@ -89,7 +87,7 @@ def test_a_job_in_a_queue_keeps_the_settings_of_its_run(tmp_path: Path, snakemak
     pin_settings(workflow, settings, tmp_path / "a folder")
     *given, pinned = workflow.config_settings.config_args
     assert given == ["iterations=1"]
-    assert load_settings(read_configuration(dict([pinned.split("=")]))) == settings
+    assert load_settings(read_configuration(dict([pinned.split("=")]), "none.yaml")) == settings
     (tmp_path / "changes.yaml").write_text("iterations: 2\nno_such_setting: 3\n")
     done = snakemake("--dry-run", "--configfile", "changes.yaml", "--config", "iterations=3", pinned)
     assert done.returncode == 0, done.stdout + done.stderr

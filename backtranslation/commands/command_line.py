@@ -203,3 +203,7 @@ COMMANDS = {
     "keep": Command(add_keep_options, keep),
     "gc": Command(add_gc_options, gc),
 }
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,8 @@ the stage makes of them here what it makes of its command line when the job runs
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
@@ -23,7 +25,7 @@ from backtranslation.jobs.manifests import Job, StoreError, short_digest
 from backtranslation.jobs.named_paths import last_made, named_paths
 from backtranslation.jobs.stage import StageCall
 from backtranslation.settings.run import Settings, load_settings
-from backtranslation.shipped import SNAKEFILE
+from backtranslation.shipped import PACKAGE, SNAKEFILE
 
 PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
 CLOCK_SKEW_SECONDS = 2  # what clocks of one cluster may differ by
@@ -110,15 +112,6 @@ def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
     return WorkflowJob(asked, call.store, bool(dag.needrun(job)))
 
 
-def changes_default_run(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration only changes the default run; one that names a base model is a run of its own.
-
-    Snakemake would lay the latter over the default too, and a 7B model would silently train with the learning rate of
-    the miniature one.
-    """
-    return not {"base_model", PINNED} & set(config)
-
-
 def read_configfiles(configfiles: list[Path]) -> Settings:
     """The settings that Snakemake reads from such files. Raises UserError as `load_settings` does."""
     from snakemake.common.configfile import load_configfile
@@ -130,13 +123,9 @@ def read_configfiles(configfiles: list[Path]) -> Settings:
     try:
         for path in configfiles:
             update_config(merged, load_configfile(str(path)))
-        if changes_default_run(merged):
-            default = load_configfile(str(find_snakefile().with_name("config.yaml")))
-            update_config(default, merged)
-            merged = default
     except WorkflowError as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
-    return load_settings(merged)
+    return load_settings(read_configuration(merged, find_snakefile().with_name("config.yaml")))
 
 
 def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
@@ -181,9 +170,37 @@ def pin_settings(workflow: Any, settings: Settings, store: Path) -> None:
     workflow.config_settings.config_args = [*given, f"{PINNED}={path}"]
 
 
-def read_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration as Snakemake merged it, or as it was when the run of this job began."""
-    return json.loads(Path(config[PINNED]).read_text()) if PINNED in config else config
+def read_configuration(config: Mapping[str, Any], default: Path | str) -> dict[str, Any]:
+    """The whole configuration of a run, from what Snakemake was given.
+
+    One that names a base model is a run of its own; any other changes the default run, which is in the file `default`.
+    A `configfile:` in the Snakefile would lay the former over the default too, and a 7B model would silently train with
+    the learning rate of the miniature one. A job of a cluster gets the configuration with which its run began.
+    """
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    if PINNED in config:
+        return dict(json.loads(Path(config[PINNED]).read_text()))
+    if "base_model" in config:
+        return dict(config)
+    changed: dict[str, Any] = load_configfile(str(default))
+    update_config(changed, config)
+    return changed
+
+
+def check_library() -> None:
+    """End with a message if scripts would import another library than the one with which the rules are read.
+
+    Snakemake looks for modules beside the Snakefile first, and the interpreter of a script does not.
+    """
+    command = [sys.executable, "-c", "import backtranslation; print(backtranslation.__file__)"]
+    found = subprocess.run(command, cwd="/", capture_output=True, text=True).stdout.strip()
+    if not found or not PACKAGE.samefile(Path(found).parent):
+        sys.exit(
+            f"{PACKAGE} is not the library that {sys.executable} has installed ({found or 'none'}): install this one"
+            f" (pip install -e {PACKAGE.parent}), or run the workflow of the other (backtranslation run)"
+        )
 
 
 def computes_here(workflow: Any) -> bool:

@@ -120,7 +120,9 @@ def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[s
     for pattern in source.paths:
         if not re.search(r"[*?\[]", pattern):
             if not Path(pattern).exists() and pattern not in promised:
-                raise UserError(f"config: corpus.sources: {source.name}: {pattern} does not exist")
+                raise UserError(
+                    f"config: corpus.sources: {source.name}: {pattern} does not exist (looked in {Path.cwd()})"
+                )
             yield pattern, _shard_name(Path(pattern).name)
             continue
         parts = Path(pattern).parts
@@ -129,7 +131,9 @@ def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[s
         found = {str(path) for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file()}
         found |= {path for path in promised if fnmatchcase(path, pattern)}
         if not found:
-            raise UserError(f"config: corpus.sources: {source.name}: {pattern} matches no file")
+            raise UserError(
+                f"config: corpus.sources: {source.name}: {pattern} matches no file (looked in {Path.cwd()})"
+            )
         for path in sorted(found):
             yield path, _shard_name(str(Path(path).relative_to(root)))
 

@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class StageCall:
             "--store": self.store, "--threads": self.threads, "--gpus": self.gpus, "--execution": self.execution,
         }  # fmt: skip
         words = [word for name, value in options.items() for word in (name, str(value))]
-        return shlex.join([str(self.script), *words, *port_options(self.files)])
+        # The interpreter that runs Snakemake has the library; `python` on PATH may be another.
+        return shlex.join([sys.executable, str(self.script), *words, *port_options(self.files)])
 
 
 def run_stage(compute: Callable[..., None]) -> None:

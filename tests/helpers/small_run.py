@@ -22,6 +22,7 @@ from backtranslation.jobs.content_digests import digest_of_folder, read_digest, 
 from backtranslation.jobs.manifests import Manifest
 from backtranslation.jobs.named_paths import Name
 from backtranslation.jobs.source_digests import source_digests
+from backtranslation.settings.generation import ENGINES, EngineChoice
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = ("Snakefile", "rules", "scripts", "backtranslation", "prompts", "profiles", "config.yaml")
@@ -36,6 +37,9 @@ SMALL = {
     "generation": {"batch_tokens": 4096},
     "evaluation": {"unselected_control": False, "sampling": {"max_new_tokens": 16}},
 }
+
+# An engine that tests add to a run.
+OTHER = EngineChoice("backtranslation.models.engines.other_engine", package="")
 
 Computed = dict[str, set[str]]  # stage -> names
 Command = tuple[str, dict[str, list[str]]]  # stage, arguments
@@ -171,27 +175,34 @@ def check_fresh(results: list[Result], commands: list[Command], run: Path) -> No
         manifest = next((named[name] for name in names if name in named and named[name].stage == stage), None)
         assert manifest is not None, f"nothing was made for {stage} {names}"
         assert manifest.spec == json.loads(arguments["spec"][0]), f"{stage} {names}: other settings"
-        assert manifest.code == source_digests(run / "scripts" / f"{stage}.py", package=run / "backtranslation"), stage
+        assert manifest.code == digests_of(run, stage, manifest.spec), stage
         for argument, records in manifest.inputs.items():
             digests = [digest(run / path) for path in arguments[argument]]
             assert digests == [record.digest for record in records], f"{stage} {names}: other {argument}"
 
 
+def digests_of(run: Path, stage: str, spec: dict[str, Any]) -> dict[str, str]:
+    """Digests of the code of a stage, the engine that its settings choose included."""
+    chosen = [ENGINES.get(spec["generation"]["engine"], OTHER).module] if "generation" in spec else []
+    return source_digests(run / "scripts" / f"{stage}.py", chosen, run / "backtranslation")
+
+
 def list_commands(run: Path, *arguments: str) -> list[Command]:
     """The stage and the arguments of every command that the rules give for a run."""
     said = snakemake(run, "--dry-run", "--forceall", "--printshellcmds", *arguments)
-    lines = [line for line in said.splitlines() if line.startswith(f"Shell command: {sys.executable}")]
+    lines = [line for line in said.splitlines() if line.startswith("Shell command: trap")]
     assert lines
     commands: list[Command] = []
     for line in lines:
-        _, script, *words = shlex.split(line.removeprefix("Shell command: ").partition(" 2>&1 |")[0])
+        words = shlex.split(line.partition(" 2>&1 |")[0])
+        start = words.index(sys.executable) + 1
         options: dict[str, list[str]] = {}
-        for word in words:
+        for word in words[start + 1 :]:
             if word.startswith("--"):
                 values = options.setdefault(word.removeprefix("--").replace("-", "_"), [])
             else:
                 values.append(word)
-        commands.append((Path(script).stem, options))
+        commands.append((Path(words[start]).stem, options))
     return commands
 
 
