@@ -2,10 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all test-slurm base schema
+.PHONY: run lint test test-all test-slurm base schema
 
 run: .venv/installed
 	$(BIN)/snakemake
+
+# What needs no run of the code: style and types.
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
 
 test: .venv/installed-for-tests
 	$(BIN)/python -m pytest -m "not long and not slurm"
