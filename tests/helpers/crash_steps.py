@@ -81,7 +81,7 @@ def watch(steps: Steps) -> None:
         (shutil, "copy2", copy),
     ):
         setattr(place, name, replacement)
-    os.fsync = lambda descriptor: steps.step()
+    os.fsync = lambda fd: steps.step()
     sys.addaudithook(steps.see_event)
 
 
@@ -93,7 +93,11 @@ def keep() -> None:
     """Accept what lies at the named paths."""
     args, script = crash_stage.build_parser().parse_args(), Path(crash_stage.__file__)
     job = read_job(script.stem, source_digests(script), args)
-    run_script(lambda: keep_result(args.store, job, ["edited"]) and None)
+
+    def keep_named() -> None:
+        keep_result(args.store, job, ["edited"])
+
+    run_script(keep_named)
 
 
 def run_order(order: dict[str, Any]) -> Callable[[], None]:
@@ -104,7 +108,7 @@ def run_order(order: dict[str, Any]) -> Callable[[], None]:
     sys.argv = ["crash_stage.py", *order["arguments"]]
     if not order["links"]:
         os.link = refuse_links
-    os.fsync = lambda descriptor: None  # no test cuts the power
+    os.fsync = lambda fd: None  # no test cuts the power
     if order["step"]:
         watch(Steps(order["step"]))
     return keep if order["keep"] else crash_stage.main
