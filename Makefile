@@ -7,12 +7,13 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/snakemake
 
-# What needs no run of the code: style and types.
+# What needs no run of the code: style, types, and which room may import which.
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/lint-imports
 
 test: .venv/installed-for-tests
 	$(BIN)/python -m pytest -m "not long and not slurm"
