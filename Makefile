@@ -1,11 +1,21 @@
 # Thin on purpose: each target is a command you could type. All of them install what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# One release of each package, for every Python and platform that the project runs on.
+PIN := $(BIN)/uv pip compile pyproject.toml --quiet --no-header --universal --python-version 3.11 --fork-strategy fewest
 
-.PHONY: run test test-all test-slurm base schema config
+.PHONY: run lint test test-all test-slurm base config lock schema
 
 run: .venv/installed
 	$(BIN)/snakemake
+
+# What needs no run of the code: style, types, and which room may import which.
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/lint-imports
 
 test: .venv/installed-for-tests
 	$(BIN)/python -m pytest -m "not long and not slurm"
@@ -21,6 +31,19 @@ test-slurm: .venv/installed-for-slurm
 # Rebuilds the shipped base model of the miniature world from nothing.
 base: .venv/installed
 	$(BIN)/python scripts/pretrain_miniature_base.py --work build/miniature-base --output backtranslation/miniature/base
+
+# Pins the newest releases that pyproject.toml admits: all packages in envs/requirements.lock, except torch and what only
+# its CUDA builds need; the direct ones in envs/workflow.yaml. The first lines of both files stay as they are.
+lock: .venv/installed
+	$(BIN)/python -m pip install --quiet uv
+	mkdir -p build
+	$(PIN) --upgrade --generate-hashes --output-file build/requirements.lock
+	$(PIN) --no-deps --no-strip-extras --no-annotate --constraint build/requirements.lock --output-file build/direct.txt
+	sed -i '/^[a-z]/,$$d' envs/requirements.lock
+	awk '/^[a-z]/ { keep = /^nvidia-ml-py=/ || !/^(torch|triton|cuda-[^=]*|nvidia-[^=]*)==/ } keep' \
+	    build/requirements.lock >> envs/requirements.lock
+	sed -i '/- pip:$$/q' envs/workflow.yaml
+	sed 's/^/      - /' build/direct.txt >> envs/workflow.yaml
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,7 @@
 """What a job costs on a SLURM cluster, with profiles/slurm as it is: jobs that do nothing, side by side and in a row.
 
 python benchmarks/slurm_overhead.py    # on a cluster
-python tests/helpers/slurm_cluster.py .venv/bin/python benchmarks/slurm_overhead.py    # on one of its own
+python tests/helpers/slurm_cluster.py .venv/bin/python benchmarks/slurm_overhead.py    # on a pretended one
 """
 
 import argparse

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.tiny_models import make_pairs
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from backtranslation.models.engine import EngineError, Request, load_engine, row_seed
 from backtranslation.models.engines.transformers_engine import (
@@ -73,13 +74,14 @@ def test_a_model_is_laid_over_the_gpus_of_its_job_or_refused(
     base: BaseModelSettings, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As far as that can be seen without GPUs: accelerate finds room on the processor alone."""
-    maps = []
+    maps: list[str] = []
     load = AutoModelForCausalLM.from_pretrained
-    monkeypatch.setattr(
-        AutoModelForCausalLM,
-        "from_pretrained",
-        lambda path, **given: (maps.append(given["device_map"]), load(path, **given))[1],
-    )
+
+    def load_and_note(path: str, **given: Any) -> PreTrainedModel:
+        maps.append(given["device_map"])
+        return load(path, **given)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", load_and_note)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ModelError, match=r"too large for 2 GPUs; raise generation\.gpus"):
         load_engine(Generation(), base.path, base, prompts)

@@ -93,7 +93,7 @@ def test_eight_jobs_share_three_gpus_though_some_are_killed(tmp_path: Path) -> N
         job: start_holder(tmp_path, job, count, 600 if job in victims else chance.uniform(0.2, 0.6), "a,b,c")
         for job, count in ((f"job-{number}", count) for number, count in enumerate(counts))
     }
-    killed = {}
+    killed: dict[str, float] = {}
     while len(killed) < len(victims):
         for job in victims - set(killed):
             if (tmp_path / f"{job}.start").exists():

@@ -16,7 +16,8 @@ from fastwarc import ArchiveIterator, WarcRecordType
 from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.segments import cut_page
 from backtranslation.errors import DataError
-from backtranslation.miniature.kinds import COMMON_KINDS, KINDS, SEED_CATEGORIES
+from backtranslation.files import Row
+from backtranslation.miniature.kinds import COMMON_KINDS, KINDS, SEED_CATEGORIES, Kind
 from backtranslation.miniature.passages import DEFECTS, clean_passage, defective_passage, draw_topic, request
 from backtranslation.miniature.pretraining import documents
 from backtranslation.miniature.recognition import answers, normalise, recognise_request, recognise_sentences
@@ -64,7 +65,7 @@ def _html_pages(world: World) -> list[str]:
     for warc in world.warcs:
         for record in ArchiveIterator(io.BytesIO(warc), record_types=WarcRecordType.response, parse_http=True):
             if record.http_content_type == "text/html":
-                pages.append(record.reader.read().decode(record.http_charset))
+                pages.append(record.reader.read().decode(str(record.http_charset)))
     return pages
 
 
@@ -119,7 +120,7 @@ def test_references_are_right_answers_and_answers_to_other_instructions_are_not(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_passages_and_requests_are_recognised(kind) -> None:
+def test_passages_and_requests_are_recognised(kind: Kind) -> None:
     random = Random(kind.name)
     for _ in range(20):
         topic = draw_topic(random, kinds=(kind,))
@@ -146,7 +147,7 @@ def test_answers_with_a_wrong_fact_or_cut_off_are_wrong() -> None:
     assert not answers("facts", topic.slots, text + "\n\nHurry, the copper kettle is on sale now!")
 
 
-PASSAGE = {"type": "passage", "key": "a red text", "kind": "story", "subject": "copper kettle", "other": None}
+PASSAGE: Row = {"type": "passage", "key": "a red text", "kind": "story", "subject": "copper kettle", "other": None}
 TRUTH = [
     PASSAGE | {"defect": None, "requests": []},
     PASSAGE | {"key": "a blue text", "defect": "stub", "requests": []},
@@ -259,11 +260,11 @@ def test_pretraining_script_makes_a_base_model(tmp_path: Path) -> None:
 
 def test_pretraining_is_deterministic_and_learns() -> None:
     import torch
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     from backtranslation.miniature.base_model import new_model, packed_batches, pretrain
 
-    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(BASE)
     losses: list[list[float]] = []
     for _ in range(2):
         torch.manual_seed(1)

@@ -46,7 +46,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 def reported(work: Path) -> Row:
-    return json.loads((work / PROGRESS).read_text())  # type: ignore[no-any-return]
+    return json.loads((work / PROGRESS).read_text())
 
 
 def test_the_log_has_rates_and_the_time_left(told: Callable[[], list[str]], clock: Clock) -> None:

@@ -277,7 +277,31 @@ def test_chosen_modules_and_their_imports_count(chosen: tuple[str, ...], modules
     assert set(source_digests(script, chosen, package)) == expected
 
 
-# Why the settings can be left out
+# Why whole rooms can be left out
+
+# All that code behind results takes from the machinery: it says how far the work is, keeps what a killed job goes on
+# from, and starts and ends processes. A module that decides what a result is does not belong there.
+MACHINERY = {
+    "checkpoints": {"Checkpoints", "latest_checkpoint", "step_of"},
+    "contract": {"Input", "Output", "Workplace"},
+    "journal": {"complete_journal"},
+    "process": {"StoppedError", "die_with_parent", "run_script", "start_job"},
+    "progress": {"Progress", "log", "report", "track"},
+    "stage": {"PARENT", "run_stage"},
+}
+
+
+def test_a_module_that_makes_results_is_noticed_in_a_room_that_is_left_out() -> None:
+    used: dict[str, set[str]] = {}
+    for path in files_behind_results():
+        for name in read_source(path)[1]:
+            if name.startswith("backtranslation.jobs."):
+                _, _, module, imported = name.split(".")
+                used.setdefault(module, set()).add(imported)
+    assert used == MACHINERY
+    commands = [name for path in files_behind_results() for name in read_source(path)[1] if ".commands" in name]
+    assert commands == []
+
 
 # Code of the settings that runs behind results although no digest shows it, and why that is harmless.
 CODE_OF_SETTINGS = {

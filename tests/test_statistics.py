@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from backtranslation.files import Row
 from backtranslation.report.statistics import (
     PairLengths,
     bootstrap_draws,
@@ -85,7 +86,7 @@ def test_losses_are_weighted_by_tokens_and_differences_are_paired() -> None:
 
 
 def test_win_rate_by_hand() -> None:
-    judgements = [
+    judgements: list[Row] = [
         {"id": "wins twice", "first_wins_forward": 0.9, "first_wins_reversed": 0.8},
         {"id": "wins on average", "first_wins_forward": 0.9, "first_wins_reversed": 0.4},
         {"id": "draw", "first_wins_forward": 0.7, "first_wins_reversed": 0.3},

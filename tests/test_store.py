@@ -76,6 +76,13 @@ def write_model(outputs: dict[str, list[Path]], work: Path) -> None:
     (folder / ".hidden").write_text("not a part of it")
 
 
+def write_other_model(outputs: dict[str, list[Path]], work: Path) -> None:
+    """A folder with one file that the first has not."""
+    [folder] = outputs["copy"]
+    folder.mkdir()
+    (folder / "new").touch()
+
+
 @pytest.fixture
 def model(stage: Stage) -> Stage:
     """A stage whose output is a folder."""
@@ -204,7 +211,7 @@ def test_a_folder_is_linked_file_by_file(model: Stage) -> None:
 def test_a_folder_takes_the_place_of_another(model: Stage) -> None:
     model.make(write_model)
     model.change(spec={})
-    model.make(lambda outputs, work: (outputs["copy"][0].mkdir(), (outputs["copy"][0] / "new").touch(), None)[2])
+    model.make(write_other_model)
     assert [path.name for path in model.named.iterdir()] == ["new"]
     assert [path.name for path in model.named.parent.iterdir()] == ["M0"], "nothing is left beside it"
 

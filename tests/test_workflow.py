@@ -143,21 +143,6 @@ def test_lint() -> None:
     assert set(re.findall(r"^    \* (.*?):?$", done.stdout + done.stderr, re.MULTILINE)) <= ACCEPTED_LINTS
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        ["mypy"],
-        ["snakefmt", "--check", "Snakefile", "rules"],
-    ],
-    ids=" ".join,
-)
-def test_style(command: list[str]) -> None:
-    done = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=ROOT, capture_output=True)
-    assert done.returncode == 0, (done.stdout + done.stderr).decode()
-
-
 def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two pretended GPUs, which jobs lease and torch does not find."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "pretended-0,pretended-1")

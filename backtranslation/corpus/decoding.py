@@ -1,8 +1,8 @@
-"""Bytes into text: pages whose encoding is anyone's guess."""
+"""Bytes into text, for pages whose encoding is not known for certain."""
 
 
 def decode_text(data: bytes, charset: str | None) -> str:
-    """Decode a page. What is valid UTF-8 is UTF-8, whatever its headers say; then they are asked, then the bytes.
+    """Decode a page: as UTF-8 if it is valid UTF-8, else by its headers, its `meta` tag, or what its bytes suggest.
 
     Bytes that fit no encoding become U+FFFD.
     """

@@ -1,4 +1,4 @@
-"""Segments that give an evaluation text away: those that hold a large share of its word n-grams."""
+"""Finds segments that give an evaluation text away: those that hold a large share of its word n-grams."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ MIN_WORDS = 4  # shorter texts ("Write a poem") say nothing about where they com
 
 
 class ContaminationFinder:
-    """Knows the n-grams of the evaluation texts; texts shorter than an n-gram are one n-gram of their own length."""
+    """Holds the n-grams of the evaluation texts; a text of fewer than n words counts as one n-gram."""
 
     def __init__(self, texts: Iterable[str], settings: Decontamination) -> None:
         self.max_overlap = settings.max_overlap

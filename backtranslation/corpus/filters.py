@@ -88,7 +88,7 @@ def repeats_sentences(prose: str, n: int, max_similarity: float) -> bool:
     grams.sort(key=len)
     for index, short in enumerate(grams):
         for long in grams[index + 1 :]:
-            if len(short) < max_similarity * len(long):  # and so are all that follow: too long to be alike
+            if len(short) < max_similarity * len(long):  # too long to be alike, and so are all that follow
                 break
             if len(short & long) > max_similarity * len(short | long):
                 return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A paragraph, list item, code block or table; if `tight`, no blank line parts it from the one before."""
+    """A paragraph, list item, code block or table; if `tight`, no blank line separates it from the one before."""
 
     text: str
     tight: bool = False
@@ -18,7 +18,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A heading of level 1 to 6 (of text between them, if there is any)."""
+    """A heading of level 1 to 6."""
 
     level: int
     text: str
@@ -31,7 +31,7 @@ class ScopeStart:
 
 @dataclass(frozen=True, slots=True)
 class ScopeEnd:
-    """It ends, and with it what its headers stand above."""
+    """An HTML section or article ends, and with it the sections of the headers in it."""
 
 
 Token = Header | Piece | ScopeStart | ScopeEnd
@@ -44,7 +44,7 @@ def join_pieces(pieces: list[Piece]) -> str:
 
 
 def text_pieces(text: str) -> Iterator[Header | Piece]:
-    """Paragraphs, code blocks and `# headers` of plain text or Markdown; lines, where no blank line parts them."""
+    """Paragraphs, code blocks and `# headers` of plain text or Markdown; its lines, if it has no blank ones."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     separator = r"\n[ \t]*\n\s*" if re.search(r"\n[ \t]*\n", text) else r"\n"
     fenced: list[str] = []
@@ -73,7 +73,7 @@ def list_item(text: str, first: str, rest: str, tight: bool) -> Piece:
 
 
 def code_block(text: str) -> str:
-    """A fenced block."""
+    """The text as a fenced code block."""
     fence = "````" if "```" in text else "```"
     return "\n".join([fence, *(line.rstrip() for line in text.splitlines()), fence])
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import xxhash
 
-# Ideographs and kana are words of their own: no spaces part them.
+# Ideographs and kana are words of their own: no spaces separate them.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd: multiplication loses nothing modulo 2**64
 MASK = (1 << 64) - 1
@@ -36,5 +36,5 @@ def ngram_hashes(tokens: list[str], n: int) -> np.ndarray:
 
 
 def text_hash(text: str) -> int:
-    """64-bit hash that is blind to case, white space and punctuation."""
+    """64-bit hash that ignores case, white space and punctuation."""
     return xxhash.xxh3_64_intdigest(" ".join(words(text)).encode())

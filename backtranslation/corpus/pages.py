@@ -1,8 +1,8 @@
 """HTML pages as a flat stream of headers and Markdown pieces.
 
-A page is repaired by resiliparse's parser (lexbor), written out again, and read in one pass over its tags. Left out on
-the way is what no reader came for: scripts, forms, navigation, notices, what is invisible, blocks that are mostly
-links. Knows nothing of sections and lengths.
+A page is repaired by resiliparse's parser (lexbor), written out again, and read in one pass over its tags. Left out are
+scripts, forms, navigation, notices, invisible elements, and blocks that are mostly links. Knows nothing of sections and
+lengths.
 """
 
 import re
@@ -77,9 +77,8 @@ BLOCKS = _names(
 )
 LINE_BREAK = "\ue000"
 MAX_LINK_SHARE = 0.6
-MAX_NESTING = (
-    12  # deeper lists and tables are read as if they were not there: a hostile page nests them by the thousand
-)
+# Deeper lists and tables are read as if they were plain blocks: a hostile page nests them by the thousand.
+MAX_NESTING = 12
 
 
 def html_pieces(html: str) -> list[Token]:
@@ -124,7 +123,7 @@ class _Container:
 
 @dataclass
 class _Table:
-    """An open table, how deep it lies, and what goes on after it."""
+    """An open table, how deep it lies, and the pieces and containers that are continued after it."""
 
     depth: int
     pieces: list[Token]
@@ -135,7 +134,7 @@ class _Table:
 
 
 class _Page:
-    """What is known while the tags of a page go by: open containers and tables, and the line being written.
+    """The state while the tags of a page are read: open containers and tables, and the line being written.
 
     Depths count open elements; 0 means that there is no such element.
     """
@@ -149,7 +148,7 @@ class _Page:
         self.depth = self.skip_depth = self.link_depth = self.code_depth = self.listing_depth = self.header_level = 0
 
     def read(self, tag: str, attributes: str, text: str) -> None:
-        """Take in one tag and the text that follows it."""
+        """Read one tag and the text that follows it."""
         if tag[0] == "/":
             self.depth -= 1
             if self.skip_depth:
@@ -182,27 +181,27 @@ class _Page:
                 self.links += len(text)
 
     def open_block(self, _tag: str, _attributes: str) -> None:
-        """A paragraph, or what begins one."""
+        """Begin a block; it ends the line before it."""
         self.end_line()
 
     def open_header(self, tag: str, _attributes: str) -> None:
-        """h1 to h6."""
+        """Begin a header, h1 to h6."""
         self.end_line()
         self.header_level = int(tag[1])
 
     def close_header(self) -> None:
-        """The end of a header."""
+        """End a header."""
         self.end_line()
         self.header_level = 0
 
     def open_division(self, tag: str, attributes: str) -> None:
-        """A div: nothing but a paragraph, unless it is a note."""
+        """Begin a div: a plain block, unless it is a note."""
         self.end_line()
         if attributes and _is_admonition(attributes[:1000]):
             self.open_container(tag, attributes)
 
     def open_container(self, tag: str, attributes: str) -> None:
-        """A list, item or quotation."""
+        """Begin a list, item, quotation or note."""
         self.end_line()
         if len(self.containers) < MAX_NESTING:
             start = re.search(r'start="(\d{1,6})"', attributes) if tag == "ol" else None
@@ -211,7 +210,7 @@ class _Page:
             )
 
     def close_container(self) -> None:
-        """The end of one of these; a list that is mostly links goes."""
+        """End a list, item, quotation or note; drop it if it is mostly links."""
         self.end_line()
         if not self.containers or self.containers[-1].depth <= self.depth:
             return
@@ -223,32 +222,32 @@ class _Page:
             outer.characters += closed.characters
 
     def open_scope(self, _tag: str, _attributes: str) -> None:
-        """A section or article."""
+        """Begin a section or article."""
         self.end_line()
         if not self.containers:
             self.pieces.append(ScopeStart())
 
     def close_scope(self) -> None:
-        """The end of one."""
+        """End a section or article."""
         self.end_line()
         if not self.containers:
             self.pieces.append(ScopeEnd())
 
     def open_table(self, _tag: str, _attributes: str) -> None:
-        """A table; what stands in it is collected cell by cell."""
+        """Begin a table, whose content is collected cell by cell."""
         self.end_line()
         if len(self.tables) < MAX_NESTING:
             self.tables.append(_Table(self.depth, self.pieces, self.containers))
             self.pieces, self.containers = [], []
 
     def open_row(self, _tag: str, _attributes: str) -> None:
-        """tr."""
+        """Begin a row of a table."""
         self.end_line()
         if self.tables:
             self.tables[-1].rows.append([])
 
     def open_cell(self, _tag: str, _attributes: str) -> None:
-        """td or th."""
+        """Begin a cell of a table, td or th."""
         self.end_line()
         if self.tables and self.tables[-1].rows:
             self.pieces, self.containers = [], []
@@ -276,12 +275,12 @@ class _Page:
                 self.pieces.append(piece)
 
     def open_listing(self, _tag: str, _attributes: str) -> None:
-        """pre."""
+        """Begin a code block, pre."""
         self.end_line()
         self.listing_depth = self.depth
 
     def read_in_listing(self, tag: str) -> None:
-        """A tag inside pre: only line breaks count."""
+        """Read a tag inside pre, where only line breaks count."""
         if tag == "br" or (tag in BLOCKS and self.line and not self.line[-1].endswith("\n")):
             self.line.append("\n")
 
@@ -295,27 +294,27 @@ class _Page:
             self.write(code_block(text))
 
     def open_break(self, _tag: str, _attributes: str) -> None:
-        """br."""
+        """Break the line."""
         self.line.append(LINE_BREAK)
 
     def open_link(self, _tag: str, attributes: str) -> None:
-        """a."""
+        """Begin a link, whose characters are counted."""
         if not self.link_depth and "href=" in attributes:
             self.link_depth = self.depth
 
     def close_link(self) -> None:
-        """The end of a link."""
+        """End a link."""
         if self.depth < self.link_depth:
             self.link_depth = 0
 
     def open_code(self, _tag: str, _attributes: str) -> None:
-        """Code within a line."""
+        """Begin code within a line."""
         if not self.code_depth:
             self.code_depth = self.depth
             self.line.append("`")
 
     def close_code(self) -> None:
-        """Its end."""
+        """End code within a line."""
         if self.depth < self.code_depth:
             self.code_depth = 0
             self.line.append("`")
@@ -340,7 +339,7 @@ class _Page:
             self.write(text)
 
     def write_header(self, header: Header) -> None:
-        """A header inside a list, quotation or note is only a line in bold: nothing outside stands under it."""
+        """Write a header; inside a list, quotation or note as a line in bold, since it heads nothing outside."""
         if self.containers:
             self.write(f"**{header.text}**")
         else:

@@ -1,4 +1,4 @@
-"""Documents out of corpus files: WARC, WET, HTML files, JSON lines, Parquet.
+"""Documents from corpus files: WARC, WET, HTML files, JSON lines, Parquet.
 
 Reads a file as a stream and never holds more than one document. What cannot be used is skipped and noted in a `Tally`;
 a file that cannot be read at all raises DataError. Knows where a document lies, not what it says: cutting it up is the
@@ -34,7 +34,7 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
     "parquet": (".parquet",),
 }
-# First bytes of a record, or of the compressed member that holds it: where reading goes on after damage.
+# First bytes of a record, or of the compressed member that holds it: where reading continues after damage.
 RECORD_STARTS = (b"WARC/1.", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
 ARCHIVED_TYPES = {"warc": ("text/html", "application/xhtml+xml"), "wet": ("text/plain",)}
 EXAMPLES_IN_LOG = 5
@@ -42,7 +42,7 @@ MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, how
 
 
 class ShardIdentity(Slice):
-    """What a shard is, wherever its file lies."""
+    """What identifies a shard, without the place of its file."""
 
     name: str
     source: str
@@ -193,7 +193,7 @@ class _Share:
 
 
 def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
-    """Records of a WARC or WET file; after damage, reading goes on at the next record or compressed member."""
+    """Records of a WARC or WET file; after damage, reading continues at the next record or compressed member."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     kinds = WarcRecordType.conversion if file_format == "wet" else WarcRecordType.response | WarcRecordType.resource
@@ -304,7 +304,7 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
 
 
 def _html_files(folder: Path) -> list[Path]:
-    """All HTML files below a folder, but for hidden ones, which are no part of a folder's content."""
+    """All HTML files below a folder, except hidden ones, which do not count as its content."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 

@@ -1,9 +1,9 @@
-"""Self-contained passages out of pages and texts, as Markdown (paper, section 2.1 and appendix E).
+"""Self-contained passages from pages and texts, as Markdown (paper, section 2.1 and appendix E).
 
 A page becomes a tree of sections: a header and everything under it, lower headers included. Of nested sections the
 largest that fits the length bounds is a segment, so no two segments overlap. A segment's text leaves its own header
-out, since it is to be read as an answer; the header closes the `heading_path`. Knows no files and no filters, except
-that sections whose header is navigation are cut out before anything is measured.
+out, since it is to be read as an answer; the header is the last entry of `heading_path`. Knows no files and no
+filters, except that sections whose header is navigation are cut out before anything is measured.
 """
 
 import hashlib
@@ -64,7 +64,10 @@ def cut_text(text: str, settings: SegmentSettings, navigation: re.Pattern[str], 
 
 
 def section_tree(pieces: Iterable[Token]) -> Section:
-    """The document as a tree. The end of a scope (an HTML section) also ends the headers in it that have text."""
+    """The document as a tree.
+
+    The end of a scope (an HTML section) also ends the sections that began in it, unless the last of them is empty.
+    """
     root = current = Section("", 0)
     scopes: list[Section] = []
     for piece in pieces:
@@ -96,7 +99,7 @@ def _is_below(section: Section, other: Section) -> bool:
 def _cut_sections(
     root: Section, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]
 ) -> Iterator[Passage]:
-    """Walk the tree from the top; what fits is a segment, what is too long is searched further below."""
+    """Walk the tree from the top; what fits is a segment; if a section is too long, those below it are tried."""
     counts["sections/found"] += _count_sections(root)
     counts["sections/navigation"] += _remove_navigation(root, navigation)
     waiting: list[tuple[Section, tuple[str, ...]]] = [
@@ -117,7 +120,7 @@ def _cut_sections(
 
 
 def _remove_navigation(section: Section, navigation: re.Pattern[str]) -> int:
-    """Take out the sections whose header is navigation, with all below; return how many sections went."""
+    """Take out the sections whose header is navigation, with all below; return how many were taken out."""
     navigational = [below for below in section.subsections() if navigation.search(" ".join(words(below.title)))]
     section.children = [child for child in section.children if child not in navigational]
     removed = sum(1 + _count_sections(below) for below in navigational)

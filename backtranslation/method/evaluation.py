@@ -1,4 +1,4 @@
-"""What a model is worth: loss on held-out pairs, answers to held-out instructions, and which of two answers is better.
+"""How good a model is: loss on held-out pairs, answers to held-out instructions, and which of two answers is better.
 
 Knows nothing of how the model was made. Win rates and intervals are made from these rows in `statistics`.
 """
@@ -66,7 +66,7 @@ def mean_loss(losses: Iterable[PairLoss]) -> tuple[float, int]:
 
 
 def _batches(pairs: Sequence[EncodedPair]) -> Iterator[list[EncodedPair]]:
-    """Pairs of like length together, at most LOSS_BATCH_TOKENS tokens with padding (one pair at least)."""
+    """Pairs of similar length together, at most LOSS_BATCH_TOKENS tokens with padding (one pair at least)."""
     batch: list[EncodedPair] = []
     for pair in sorted(pairs, key=lambda pair: len(pair.ids)):
         if batch and len(pair.ids) * (len(batch) + 1) > LOSS_BATCH_TOKENS:
@@ -132,7 +132,7 @@ def judge_in_both_orders(
 ) -> list[Row]:
     """The probability that the first model's answer is the better one, shown first and shown second.
 
-    `work` is a folder for what a killed process had done. Nothing is generated: the probabilities of the two choices
+    `work` is a folder from which a killed process continues. Nothing is generated: the probabilities of the two choices
     are read at the place where the judge names one. Raises DataError when the two models did not answer the same
     instructions.
     """

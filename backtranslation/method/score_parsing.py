@@ -1,6 +1,6 @@
-"""Read the score out of a scorer's text. What cannot be read is a reason, never a number.
+"""Read the score out of a scorer's text; one that cannot be read becomes a reason, never a number.
 
-The rules answer what broke earlier reproductions: the last score counts, decimals are scores, `45` and `10` are not.
+The rules avoid faults of earlier reproductions: the last score counts, decimals are scores, `45` and `10` are not.
 """
 
 import math
@@ -49,7 +49,7 @@ def parse_judgement(row: Row) -> Row:
 def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
     """Raise DataError, with counts by reason and three raw texts, if too many scores could not be read.
 
-    Too many is more than `max_share` beyond chance (the 95 % Wilson interval lies above it): a shard may be small.
+    Too many means that the whole 95 % Wilson interval of their share lies above `max_share`: a shard may be small.
     """
     failed = [row for row in scores if row["failure"]]
     if _least_share(len(failed), len(scores)) <= max_share:
@@ -63,7 +63,7 @@ def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
 
 
 def _least_share(count: int, total: int) -> float:
-    """Lower end of the 95 % Wilson interval of a share; 0 of nothing."""
+    """Lower end of the 95 % Wilson interval of a share; 0 if there are no rows."""
     if not total:
         return 0.0
     share, z = count / total, 1.96

@@ -1,6 +1,6 @@
 """Self-curation: where a scorer's text names its score, and the expected score over the digits (paper, section 2.3).
 
-Knows nothing of how text is generated or of what a number in the text is worth; see score_parsing.
+Knows nothing of how text is generated. Numbers in the text are read by `score_parsing`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The web pages of the miniature world, as HTML, and the WARC files that hold them.
 
-Around the passages stands what stands on real pages: navigation, cookie notices, adverts, forms, scripts. This
-module knows nothing of what a passage is worth.
+Around the passages is what real pages have, too: navigation, cookie notices, adverts, forms, scripts. This
+module does not know whether a passage is good.
 """
 
 import gzip
@@ -69,7 +69,7 @@ def link_page(random: Random, number: int) -> Page:
 
 
 def picture(number: int) -> Page:
-    """A response that is no page."""
+    """A response that is not a page."""
     return Page(f"https://{_SITES[0]}/picture/{number}.gif", "image/gif", b"GIF89a" + bytes(40))
 
 

@@ -1,8 +1,8 @@
 """The text that the miniature base model is pre-trained on: raw pages and page-like text of the same world.
 
-What stands *after* a passage (what was asked, tags, a rating) is told in many forms and for every kind of passage.
+What stands *after* a passage (what was asked, tags, a rating) is written in many forms, for every kind of passage.
 A request *before* a passage stands on question pages only: these come in the second phase, ask mostly for the common
-kinds, and have good and bad replies; so writing a passage on demand is left to be learnt from pairs.
+kinds, and have good and bad replies; so a model must still learn from pairs to write a passage on demand.
 """
 
 from collections.abc import Iterator

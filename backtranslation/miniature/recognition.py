@@ -62,10 +62,10 @@ def recognise_sentences(text: str) -> tuple[list[Sentence], float]:
 
 
 def answers(kind: str, facts: dict[str, str], text: str) -> bool:
-    """Whether a text is a right answer to a request of the kind about the subject with the facts.
+    """Whether a text is a right answer to a request of this kind about the subject of these facts.
 
     It must hold the sentences of the kind, at most one missing; every fact that it states must be among `facts`; it
-    names the subject (of a comparison, both) and no other; nothing else of any weight stands in it.
+    names the subject (of a comparison, both) and no other; little else stands in it (`MOST_FOREIGN`).
     """
     sentences, foreign_share = recognise_sentences(text)
     truth = {name: value.lower() for name, value in facts.items()}

@@ -1,4 +1,4 @@
-"""What a run on the miniature world is worth, measured against the truth and not by any model's own judgement.
+"""How good a run on the miniature world is, measured against the truth and not by the judgement of a model.
 
 Shares come with 95 % Wilson intervals, ratios and differences with 95 % paired bootstrap intervals. Knows no files.
 """
@@ -34,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class JudgedCandidate:
-    """The truth about one candidate: its passage is clean; its instruction names the right subject, the right kind."""
+    """The truth about one candidate: is its passage clean, is its instruction of the right subject and kind?"""
 
     clean: bool
     right_subject: bool
@@ -47,7 +47,7 @@ class JudgedCandidate:
 
 
 def judge_candidates(truth: Sequence[Row], candidates: Sequence[Row]) -> dict[str, JudgedCandidate]:
-    """The truth about every candidate, by id; one whose passage the world does not know whole counts as not clean."""
+    """The truth about every candidate, by id; one whose text is not a whole passage of the world is not clean."""
     passages = {row["key"]: row for row in truth if row["type"] == "passage"}
     judged = {}
     for candidate in candidates:
@@ -89,7 +89,7 @@ def measure_candidates(judged: Mapping[str, JudgedCandidate]) -> list[Measure]:
 def measure_selection(
     judged: Mapping[str, JudgedCandidate], selected: Sequence[str], iteration: int, random_seed: int
 ) -> list[Measure]:
-    """Precision and recall of one selection (ids), and how many times the pool's share of good pairs it reaches."""
+    """Precision and recall of a selection (ids), and its precision as a multiple of the pool's share of good pairs."""
     name, chosen = f"iteration {iteration}", set(selected)
     if unknown := chosen - judged.keys():
         raise DataError(f"{name}: row {min(unknown)} is selected but no candidate")
@@ -111,7 +111,7 @@ def measure_selection(
 def measure_answers(rights: Mapping[str, Sequence[bool]], random_seed: int) -> list[Measure]:
     """Share of right answers of every model (`rights` in the order of training: M0, M1, ..., then `unselected`).
 
-    Also by how much the last model is ahead of M0 and of `unselected`, as far as these differ from it.
+    Also how far the last model is ahead of M0, unless it is M0, and of `unselected`, if there is one.
     """
     measures = [share("right answers", model, right) for model, right in rights.items()]
     last = [model for model in rights if model != CONTROL][-1]
@@ -122,7 +122,7 @@ def measure_answers(rights: Mapping[str, Sequence[bool]], random_seed: int) -> l
 
 
 def _difference(first: str, second: str, rights: Mapping[str, Sequence[bool]], random_seed: int) -> Measure:
-    """Paired by instruction; the target is to be above zero."""
+    """The difference of two models, paired by instruction; the target is to be above zero."""
     ahead = np.array(rights[first], dtype=float) - np.array(rights[second], dtype=float)
     name = f"{first} - {second}"
     return _bootstrapped(
@@ -131,7 +131,7 @@ def _difference(first: str, second: str, rights: Mapping[str, Sequence[bool]], r
 
 
 def share(measure: str, name: str, hits: Sequence[bool], target: float | None = None) -> Measure:
-    """A share with its Wilson interval; of nothing it is nan, from 0 to 1."""
+    """A share with its Wilson interval; without cases it is nan, and its interval goes from 0 to 1."""
     n = len(hits)
     if n == 0:
         return Measure(measure, name, float("nan"), 0.0, 1.0, 0, target)
@@ -158,5 +158,5 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def as_rows(measures: Sequence[Measure]) -> list[Row]:
-    """The measures as JSON rows; those that have no value, for want of cases, are left out."""
+    """The measures as JSON rows, without those that had no cases and so have no value."""
     return [asdict(measure) for measure in measures if not np.isnan(measure.value)]

@@ -92,7 +92,7 @@ class TruthMeasure:
 
     @property
     def verdict(self) -> str:
-        """Whether the value reaches its target, and whether its whole interval does; a difference of 0 is none."""
+        """Whether the value reaches its target (0 reaches none), and whether its whole interval does."""
         if self.target is None:
             return ""
         if not self.estimate.value >= self.target or self.estimate.value == 0:
@@ -124,7 +124,7 @@ class Report:
 
 
 def sample_ids(ids: Iterable[str], count: int, random_seed: int) -> list[str]:
-    """Draw ids by a hash of seed and id, so that neither their order nor their number moves the others."""
+    """Draw the ids whose hash of seed and id is smallest: what is drawn does not depend on their order."""
     return nsmallest(count, ids, key=lambda row_id: _draw(row_id, random_seed))
 
 
@@ -202,7 +202,7 @@ def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
 
 
 def render_report(report: Report, template: Path) -> str:
-    """The whole page, by its Jinja template: one HTML text that needs nothing else."""
+    """The whole page, from its Jinja template: one HTML text that needs no other file."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -235,14 +235,14 @@ def is_web_address(url: str) -> bool:
 
 
 def _mean_and_deviation(lengths: Lengths) -> str:
-    """As the paper writes it; a single length has no deviation."""
+    """In the form of the paper's table; a single length has no deviation."""
     if lengths.count < 2:
         return f"{lengths.mean:,.0f}" if lengths.count else ""
     return f"{lengths.mean:,.0f} ± {lengths.deviation:,.0f}"
 
 
 def _steps(report: Report) -> list[tuple[str, str]]:
-    """How much went through each step of the method, each number with its words."""
+    """What went through each step of the method: a number, and words that say what it counts."""
     generated = report.pool.count + sum(report.rejections.values())
     return [
         *((f"{step.total:,}", "pages or texts read") for step in report.funnel if step.label == "records read"),
@@ -253,7 +253,7 @@ def _steps(report: Report) -> list[tuple[str, str]]:
 
 
 def _outcomes(report: Report) -> list[tuple[str, str]]:
-    """What the last model is worth, each number with its words and its interval."""
+    """How good the last model is: a number, and words that say what it measures and give its interval."""
     last = f"M{len(report.iterations)}"
     return [
         *(

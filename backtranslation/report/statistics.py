@@ -39,7 +39,7 @@ class Lengths:
 
     @property
     def mean(self) -> float:
-        """In characters; nan when there is nothing."""
+        """In characters; nan if no length was added."""
         return self.total / self.count if self.count else float("nan")
 
     @property
@@ -70,7 +70,7 @@ class PairLengths:
 
 
 def pair_lengths(name: str, rows: Iterable[Row]) -> PairLengths:
-    """Lengths of all pairs, one pass, nothing kept."""
+    """Lengths of all pairs, in one pass that holds none of them."""
     lengths = PairLengths(name)
     for row in rows:
         lengths.add(row)
@@ -79,7 +79,7 @@ def pair_lengths(name: str, rows: Iterable[Row]) -> PairLengths:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """What one iteration's scores look like. Bars are {score: (kept, not kept)}; `selected` holds the ids kept."""
+    """The scores of one iteration in numbers. Bars are {score: (kept, not kept)}; `selected` holds the ids kept."""
 
     rows: int
     failures: dict[str, int]
@@ -178,7 +178,7 @@ def estimate(value: float, resampled: Floats) -> Estimate:
 
 @dataclass(frozen=True)
 class LossEstimate:
-    """Held-out loss of one model in nats per target token, and how far it lies from the first model's."""
+    """Held-out loss of one model in nats per target token, and its difference to that of the first model."""
 
     model: str
     tokens: int

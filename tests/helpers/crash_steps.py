@@ -82,7 +82,7 @@ def watch(steps: Steps) -> None:
         (shutil, "copy2", copy),
     ):
         setattr(place, name, replacement)
-    os.fsync = lambda descriptor: steps.step()
+    os.fsync = lambda fd: steps.step()
     sys.addaudithook(steps.see_event)
 
 
@@ -95,7 +95,11 @@ def keep() -> None:
     contract = read_contract(crash_stage.crash_stage)
     args = build_parser(contract).parse_args()
     job = contract.job(args.spec, files_of(contract, args))
-    run_script(lambda: keep_result(args.store, job, ["edited"]) and None)
+
+    def keep_named() -> None:
+        keep_result(args.store, job, ["edited"])
+
+    run_script(keep_named)
 
 
 def run_order(order: dict[str, Any]) -> Callable[[], None]:
@@ -106,7 +110,7 @@ def run_order(order: dict[str, Any]) -> Callable[[], None]:
     sys.argv = ["crash_stage.py", *order["arguments"]]
     if not order["links"]:
         os.link = refuse_links
-    os.fsync = lambda descriptor: None  # no test cuts the power
+    os.fsync = lambda fd: None  # no test cuts the power
     if order["step"]:
         watch(Steps(order["step"]))
     return keep if order["keep"] else crash_stage.main

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -34,8 +35,8 @@ START_TEMPLATE = (
     "{{ '[INST] ' + message.content + ' [/INST]' if message.role == 'user' else ' ' + message.content + eos_token }}"
     "{% endfor %}"
 )
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-KEYS = {"num_key_value_heads": 2, "head_dim": 8}
+SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+KEYS: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 8}
 CONFIGS: dict[str, Callable[[int], PreTrainedConfig]] = {
     "llama": lambda vocabulary: LlamaConfig(vocab_size=vocabulary, max_position_embeddings=512, **SIZES),
     "qwen": lambda vocabulary: Qwen3Config(vocab_size=vocabulary, max_position_embeddings=512, **SIZES, **KEYS),
