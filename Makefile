@@ -17,12 +17,15 @@ lint: .venv/installed-for-tests
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/lint-imports
 
+# Tests run side by side, one a core.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
 test: .venv/installed-for-tests
-	$(BIN)/python -m pytest -m "not long and not slurm"
+	$(PYTEST) -m "not long and not slurm"
 
 # Also the tests that take minutes: killed runs, and every kind of change to a finished run.
 test-all: .venv/installed-for-tests
-	$(BIN)/python -m pytest -m "not slurm"
+	$(PYTEST) -m "not slurm"
 
 # The workflow on a real SLURM, which is installed and started on this machine: root on Debian.
 test-slurm: .venv/installed-for-slurm

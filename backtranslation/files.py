@@ -4,6 +4,7 @@ Knows nothing of what the rows mean.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -39,6 +40,11 @@ def read_rows(path: str | Path) -> Iterator[Row]:
             raise DataError(f"{path}: line {number}: not valid JSON ({error})") from None
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged after line {number} ({error})") from None
+
+
+def row_hash(*parts: object, size: int = 8) -> str:
+    """Hash of a few values as hexadecimal digits, two a byte: a name for a row, or a draw that follows from one."""
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=size).hexdigest()
 
 
 def count_rows(path: Path) -> int:

@@ -7,14 +7,6 @@ from backtranslation.files import read_rows, write_json
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
-from backtranslation.miniature.truth import (
-    as_rows,
-    judge_candidates,
-    mark_answers,
-    measure_answers,
-    measure_candidates,
-    measure_selection,
-)
 from backtranslation.settings.slices import Slice
 
 
@@ -41,6 +33,15 @@ def measure_truth(
     answers: answers of every model, in the order of the models
     measures: shares with their intervals, .json
     """
+    from backtranslation.miniature.truth import (
+        as_rows,
+        judge_candidates,
+        mark_answers,
+        measure_answers,
+        measure_candidates,
+        measure_selection,
+    )
+
     if len(spec.models) != len(answers):
         raise DataError(f"{len(spec.models)} models but {len(answers)} files of answers")
 

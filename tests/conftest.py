@@ -1,5 +1,6 @@
 """Fixtures for tests that need a model, a tokenizer, the project's prompts, or a finished run of the workflow."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from helpers.tiny_models import ROOT, build_model_folder, build_tokenizer
 from helpers.trainings import command_builder
 from transformers import PreTrainedTokenizerBase
 
+from backtranslation.jobs.locks import locked_file
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.prompts import Prompts
@@ -72,8 +74,13 @@ def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run at its end; tests work on copies."""
-    return make_run(tmp_path_factory.getbasetemp() / "finished-run")
+    """A small run at its end, made once for all processes of the tests, which work on copies."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with locked_file(folder / "finished-run.lock"):
+        run = folder / "finished-run"
+        return run if (run / "results/report/index.html").exists() else make_run(run)
 
 
 @pytest.fixture

@@ -569,7 +569,7 @@ def test_a_killed_training_in_two_processes_leaves_none_and_goes_on(
 
 # A workflow that is killed often
 
-KILLS = 50
+KILLS = int(os.environ.get("KILLS", "20"))
 KILLS_IN_EACH = 3  # in a round, while rows or checkpoints of the stage are on disk
 SMALL = {
     "miniature": {"pages": 60, "warc_files": 1, "seed_pairs": 40, "held_out_pairs": 6},
@@ -593,8 +593,6 @@ class Workflow:
     def __init__(self, folder: Path) -> None:
         self.folder, self.store, self.log = folder, folder / "results/store", folder / "all.log"
         folder.mkdir()
-        for name in ("prompts", "backtranslation", "config.yaml"):
-            (folder / name).symlink_to(TESTS.parent / name)
         (folder / "small.yaml").write_text(json.dumps(SMALL))
         self.snakemake: subprocess.Popen[bytes] | None = None
 
@@ -731,7 +729,7 @@ class Killer:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_workflow_that_is_killed_often(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At least 50 kills in all; in the end the rows of an undisturbed run, each result made once."""
+    """At least KILLS kills in all; in the end the rows of an undisturbed run, each result made once."""
     undisturbed = Workflow(tmp_path / "undisturbed")
     assert undisturbed.start().wait() == 0, undisturbed.log.read_text()[-5000:]
     rows, counts = undisturbed.rows(), undisturbed.counts()

@@ -114,7 +114,7 @@ def test_a_call_is_read_as_it_was_written() -> None:
     files = {"pages": ["p 1", "b'\"é\n"], "prompt": ["p"], "table": ["t"], "copies": []}
     call = StageCall(Path("x.py"), Path("a store"), files, threads=3, execution='{"generation": {"gpus": 2}}')
     code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    command = f"{sys.executable} -c '{code}' {str(call).partition(' ')[2]}"
+    command = f"{sys.executable} -c '{code}' {str(call).split(' ', 2)[2]}"
     words = json.loads(subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout)
     args = build_parser(CONTRACT).parse_args(["--spec", SMALLEST[1], *words])
     assert files_of(CONTRACT, args) == {name: paths for name, paths in files.items() if paths}

@@ -3,13 +3,12 @@
 Knows nothing of prompts or models.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from backtranslation.errors import DataError
-from backtranslation.files import Row, read_rows
+from backtranslation.files import Row, read_rows, row_hash
 from backtranslation.jobs.progress import log
 from backtranslation.settings.seed import PairFormat
 
@@ -53,7 +52,7 @@ def read_pairs(path: str | Path, pair_format: PairFormat) -> list[Row]:
 
 def pair_id(instruction: str, response: str) -> str:
     """A stable name of a pair: 16 hexadecimal digits of its content."""
-    return hashlib.blake2b(f"{instruction}\0{response}".encode(), digest_size=8).hexdigest()
+    return row_hash(instruction, response)
 
 
 def set_aside(pairs: Sequence[Row], size: int, random_seed: int) -> tuple[list[Row], list[Row]]:
@@ -77,7 +76,7 @@ def draw_pairs(pairs: Sequence[Row], size: int, random_seed: int) -> list[Row]:
         raise DataError(f"seed.size is {size}, but there are only {len(pairs)} pairs")
 
     def rank(pair: Row) -> str:
-        return hashlib.blake2b(f"{random_seed}\0{pair['id']}".encode()).hexdigest()
+        return row_hash(random_seed, pair["id"], size=64)
 
     chosen = {pair["id"] for pair in sorted(pairs, key=rank)[:size]}
     return [pair for pair in pairs if pair["id"] in chosen]

@@ -6,7 +6,6 @@ out, since it is to be read as an answer; the header is the last entry of `headi
 filters, except that sections whose header is navigation are cut out before anything is measured.
 """
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from backtranslation.corpus.markdown import Header, Piece, ScopeStart, Token, join_pieces, text_pieces
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.pages import html_pieces
+from backtranslation.files import row_hash
 from backtranslation.settings.corpus import SegmentSettings
 
 
@@ -42,7 +42,7 @@ class Section:
 
 def segment_id(url: str, text: str) -> str:
     """16 hexadecimal digits that depend on address and text only."""
-    return hashlib.blake2b(f"{url}\0{text}".encode(), digest_size=8).hexdigest()
+    return row_hash(url, text)
 
 
 def cut_page(html: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]) -> list[Passage]:

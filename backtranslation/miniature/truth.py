@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from backtranslation.errors import DataError
 from backtranslation.miniature.recognition import answers, normalise, recognise_request
+from backtranslation.report.statistics import Floats, bootstrap_draws, estimate
 
 Row = dict[str, Any]
 
-DRAWS = 2000
-NORMAL_95 = 1.959963984540054
 CONTROL = "unselected"
 
 
@@ -97,9 +97,9 @@ def measure_selection(
     good = np.array([judged[key].good for key in pool], dtype=float)
     taken = np.array([key in chosen for key in pool], dtype=float)
 
-    def times_better(rows: np.ndarray) -> float:
-        wanted = good[rows]
-        return _ratio((wanted * taken[rows]).sum() * len(rows), taken[rows].sum() * wanted.sum())
+    def times_better(draws: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any good pair has no ratio: nan
+            return draws @ (good * taken) * len(pool) / ((draws @ taken) * (draws @ good))
 
     return [
         share("precision of the selection", name, [judged[key].good for key in pool if key in chosen]),
@@ -126,7 +126,7 @@ def _difference(first: str, second: str, rights: Mapping[str, Sequence[bool]], r
     ahead = np.array(rights[first], dtype=float) - np.array(rights[second], dtype=float)
     name = f"{first} - {second}"
     return _bootstrapped(
-        "difference in right answers", name, lambda rows: float(ahead[rows].mean()), len(ahead), random_seed, 0.0
+        "difference in right answers", name, lambda draws: draws @ ahead / len(ahead), len(ahead), random_seed, 0.0
     )
 
 
@@ -135,26 +135,18 @@ def share(measure: str, name: str, hits: Sequence[bool], target: float | None = 
     n = len(hits)
     if n == 0:
         return Measure(measure, name, float("nan"), 0.0, 1.0, 0, target)
-    value, z = sum(hits) / n, NORMAL_95
-    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
-    return Measure(measure, name, value, max(0.0, centre - half), min(1.0, centre + half), n, target)
+    interval = binomtest(sum(hits), n).proportion_ci(method="wilson")
+    return Measure(measure, name, sum(hits) / n, interval.low, interval.high, n, target)
 
 
 def _bootstrapped(
-    measure: str, name: str, statistic: Callable[[np.ndarray], float], n: int, random_seed: int, target: float
+    measure: str, name: str, statistic: Callable[[Floats], Floats], n: int, random_seed: int, target: float
 ) -> Measure:
-    """A statistic of n rows with its percentile interval over draws of rows with replacement."""
+    """A statistic of n rows with its interval; it gets weights of the rows, shape (draws, n), and gives one a draw."""
     if n == 0:
         return Measure(measure, name, float("nan"), float("nan"), float("nan"), 0, target)
-    random = np.random.default_rng(random_seed)
-    draws = [statistic(random.integers(n, size=n)) for _ in range(DRAWS)]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Measure(measure, name, statistic(np.arange(n)), float(low), float(high), n, target)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else float("nan")
+    found = estimate(statistic(np.ones((1, n)))[0], statistic(bootstrap_draws(n, random_seed)))
+    return Measure(measure, name, found.value, found.low, found.high, n, target)
 
 
 def as_rows(measures: Sequence[Measure]) -> list[Row]:

@@ -4,7 +4,6 @@ Takes rows and tables, names no file. Everything shown is untrusted: the templat
 a link only if it is http or https, and the page's content policy forbids scripts altogether.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from backtranslation.files import Row
+from backtranslation.files import Row, row_hash
 from backtranslation.report import figures
 from backtranslation.report.statistics import (
     Comparison,
@@ -148,7 +147,7 @@ def survey_candidates(rows: Iterable[Row], wanted: Collection[str], random_seed:
 
 
 def _draw(row_id: str, random_seed: int) -> str:
-    return hashlib.blake2b(f"{random_seed}\0{row_id}".encode(), digest_size=8).hexdigest()
+    return row_hash(random_seed, row_id)
 
 
 def sample_answers(answers: Mapping[str, Sequence[Row]], count: int, random_seed: int) -> list[AnswerSample]:

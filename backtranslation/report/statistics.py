@@ -171,8 +171,8 @@ def bootstrap_draws(rows: int, random_seed: int) -> Floats:
 
 
 def estimate(value: float, resampled: Floats) -> Estimate:
-    """The value with the percentile interval of its resampled copies."""
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    """The value with the percentile interval of its resampled copies, those apart that have no value."""
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high))
 
 
