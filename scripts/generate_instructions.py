@@ -36,8 +36,9 @@ def generate_instructions(args: argparse.Namespace) -> None:
     """Ask for all instructions and write them down in the order of the segments."""
     spec = Spec.model_validate_json(args.spec)
 
+    from backtranslation.models.chat import render_prompt
     from backtranslation.models.engine import Request, generate_all, load_engine, row_seed
-    from backtranslation.models.prompts import PromptSet, backward_message, render_prompt
+    from backtranslation.models.prompts import PromptSet, backward_message
 
     prompts = PromptSet(Prompts(backward=args.prompt))
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)

@@ -38,8 +38,9 @@ def score_candidates(args: argparse.Namespace) -> None:
     spec = Spec.model_validate_json(args.spec)
 
     from backtranslation.method.scoring import SCORE_CHOICES, text_before_score
+    from backtranslation.models.chat import render_prompt
     from backtranslation.models.engine import Request, choose_all, generate_all, load_engine, row_seed
-    from backtranslation.models.prompts import PromptSet, render_prompt, score_message
+    from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=args.prompt))
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)

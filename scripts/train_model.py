@@ -37,7 +37,7 @@ from backtranslation.settings.slices import SettingsError, Slice
 from backtranslation.settings.training import Training
 
 if TYPE_CHECKING:
-    from backtranslation.models.prompts import EncodedPair
+    from backtranslation.models.pairs import EncodedPair
 
 LAUNCHER = "BACKTRANSLATION_LAUNCHER"  # environment of a worker: the process that started it
 # SIGTERM is for the workers: left to itself, torchrun kills them half a minute later, whether they are ready or not.
@@ -86,7 +86,8 @@ def train(args: argparse.Namespace) -> None:
 
     from backtranslation.jobs.checkpoints import latest_checkpoint
     from backtranslation.models.loading import load_tokenizer
-    from backtranslation.models.prompts import PromptSet, encode_backward, encode_forward
+    from backtranslation.models.pairs import encode_backward, encode_forward
+    from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
     from backtranslation.models.training import train_model
 

@@ -8,17 +8,12 @@ import torch
 from helpers.tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Request, load_engine, row_seed
 from backtranslation.models.loading import load_tokenizer
 from backtranslation.models.packing import collate, pack
-from backtranslation.models.prompts import (
-    NO_LABEL,
-    PromptSet,
-    encode_forward,
-    forward_message,
-    render_prompt,
-    score_message,
-)
+from backtranslation.models.pairs import NO_LABEL, encode_forward
+from backtranslation.models.prompts import PromptSet, forward_message, score_message
 from backtranslation.models.training import train_model
 from backtranslation.models.transformers_engine import TransformersEngine
 from backtranslation.settings.base_model import BaseModelSettings

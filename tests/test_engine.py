@@ -9,9 +9,10 @@ import torch
 from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Request, load_engine, row_seed
 from backtranslation.models.loading import ModelError
-from backtranslation.models.prompts import PromptSet, render_prompt, score_message
+from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.models.transformers_engine import (
     EngineError,
     Prefix,

@@ -17,15 +17,10 @@ from backtranslation.errors import DataError
 from backtranslation.files import read_rows, write_rows
 from backtranslation.method import evaluation
 from backtranslation.method.evaluation import PairLoss, answer_instructions, held_out_losses, judge_answers, mean_loss
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
-from backtranslation.models.prompts import (
-    EncodedPair,
-    PromptSet,
-    encode_forward,
-    forward_message,
-    judge_message,
-    render_prompt,
-)
+from backtranslation.models.pairs import EncodedPair, encode_forward
+from backtranslation.models.prompts import PromptSet, forward_message, judge_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts, Tags

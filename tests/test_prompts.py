@@ -7,20 +7,14 @@ from helpers.tiny_models import ROOT, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.errors import DataError
+from backtranslation.models.chat import encode_text, end_token_ids, prepare_tokenizer, render_pair, render_prompt
+from backtranslation.models.pairs import NO_LABEL, encode_backward, encode_forward
 from backtranslation.models.prompts import (
-    NO_LABEL,
     PromptError,
     PromptSet,
     backward_message,
-    encode_backward,
-    encode_forward,
-    encode_text,
-    end_token_ids,
     forward_message,
     judge_message,
-    prepare_tokenizer,
-    render_pair,
-    render_prompt,
     score_message,
 )
 from backtranslation.settings.prompts import Prompts

@@ -14,15 +14,10 @@ from torch.nn import functional
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import Progress
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Engine, Request, choose_all, generate_all, row_seed
-from backtranslation.models.prompts import (
-    NO_LABEL,
-    EncodedPair,
-    PromptSet,
-    forward_message,
-    judge_message,
-    render_prompt,
-)
+from backtranslation.models.pairs import NO_LABEL, EncodedPair
+from backtranslation.models.prompts import PromptSet, forward_message, judge_message
 from backtranslation.settings.generation import Sampling
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from backtranslation.errors import UserError
+from backtranslation.models.chat import encode_text, end_token_ids
 from backtranslation.models.engine import Completion, Request
 from backtranslation.models.loading import max_positions
-from backtranslation.models.prompts import encode_text, end_token_ids
 from backtranslation.settings.generation import Sampling
 
 MIN_SHARED_TOKENS = 16
