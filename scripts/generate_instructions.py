@@ -46,7 +46,7 @@ def generate_instructions(args: argparse.Namespace) -> None:
         Request(
             segment["id"],
             render_prompt(tokenizer, backward_message(prompts, segment["text"])),
-            row_seed(spec.random_seed, segment["id"]),
+            row_seed(spec.random_seed, segment["id"], "generate_instructions"),
         )
         for segment in read_rows(args.segments)
     ]

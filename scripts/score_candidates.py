@@ -48,7 +48,7 @@ def score_candidates(args: argparse.Namespace) -> None:
         Request(
             row["id"],
             render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"])),
-            row_seed(spec.random_seed, row["id"]),
+            row_seed(spec.random_seed, row["id"], "score_candidates"),
         )
         for row in read_rows(args.candidates)
         if row["rejection"] is None

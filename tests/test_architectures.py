@@ -114,7 +114,7 @@ def test_a_row_does_not_depend_on_its_batch(architecture: str, model_folder: Mod
         Request(
             row["id"],
             render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"]))[-400:],
-            row_seed(1, row["id"]),
+            row_seed(1, row["id"], "score_candidates"),
         )
         for row in make_pairs(8)
     ]

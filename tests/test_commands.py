@@ -189,7 +189,7 @@ def test_a_segment_is_traced_from_its_page_to_the_training_sets(capsys: pytest.C
     assert (found["segment"]["url"], found["segment"]["record_offset"]) == ("https://web/good", 7)
     assert found["corpus_file"] == "page.warc.gz"
     assert found["instruction"] == {
-        "raw": " Write good.", "tokens": 3, "finished": True, "seed": row_seed(1, "good"),
+        "raw": " Write good.", "tokens": 3, "finished": True, "seed": row_seed(1, "good", "generate_instructions"),
         "model": {"path": "results/models/backward", "key": key("models/backward")},
     }  # fmt: skip
     assert found["candidate"] == {"instruction": "Write good.", "rejection": None}
@@ -213,7 +213,7 @@ def test_the_text_of_a_trace_says_it_all() -> None:
     text = "\n".join(lines)
     for part in ("https://web/good", "page.warc.gz, record offset 7", "Top > Below", "A poem.", " Write good."):
         assert part in text
-    assert f"random seed {row_seed(1, 'good')}" in text
+    assert f"random seed {row_seed(1, 'good', 'generate_instructions')}" in text
     assert "iteration 1    score 5, expected score 4.75, selected" in lines
     assert "raw text       Fine. Score: 5" in lines
     assert f"scored by      results/models/M0, key {key('models/M0')}" in lines

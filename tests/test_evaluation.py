@@ -90,7 +90,9 @@ def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_p
     answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0])
     assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
     prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
-    (alone,) = engine.generate([Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"]))], SAMPLING)
+    (alone,) = engine.generate(
+        [Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"], "evaluate_model"))], SAMPLING
+    )
     assert answers[2]["answer"] == alone.text.strip()
     assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1])
 

@@ -101,7 +101,7 @@ def answer_instructions(
         Request(
             pair["id"],
             render_prompt(tokenizer, forward_message(prompts, pair["instruction"], "answer")),
-            row_seed(random_seed, pair["id"]),
+            row_seed(random_seed, pair["id"], "evaluate_model"),
         )
         for pair in pairs
     ]
