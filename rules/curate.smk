@@ -39,6 +39,7 @@ rule parse_scores:
     """Read the scores out of the model's texts; stop if too many cannot be read."""
     input:
         judgements="<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst",
+        prompt=settings.prompts.score,
     output:
         scores="<results>/iterations/{iteration}/scores/{shard}.jsonl.zst",
     log:
@@ -46,10 +47,11 @@ rule parse_scores:
     localrule: True
     params:
         spec=spec(max_unparsable_share=settings.scoring.max_unparsable_share),
+        outside=outside(settings.prompts.score),
         code=code("parse_scores"),
     shell:
         "{PYTHON:q} {SCRIPTS:q}/parse_scores.py --spec {params.spec:q} --store {STORE:q}"
-        " --judgements {input.judgements:q}"
+        " --judgements {input.judgements:q} --prompt {input.prompt:q}"
         " --scores {output.scores:q} 2>&1 | tee {log:q}"
 
 

@@ -37,12 +37,13 @@ def score_candidates(args: argparse.Namespace) -> None:
     """Let the model write, then read its probabilities at the place of the score."""
     spec = Spec.model_validate_json(args.spec)
 
-    from backtranslation.method.scoring import SCORE_CHOICES, text_before_score
     from backtranslation.models.chat import render_prompt
+    from backtranslation.models.choices import SCORE_CHOICES, text_before_score
     from backtranslation.models.engine import Request, choose_all, generate_all, load_engine, row_seed
     from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=args.prompt))
+    (args.work / "label.txt").write_text(prompts.score_label, encoding="utf-8")  # for whoever reads the journal
     engine, tokenizer = load_engine(spec.generation.completed(args.execution), args.model, spec.loading, prompts)
     requests = [
         Request(
@@ -54,7 +55,10 @@ def score_candidates(args: argparse.Namespace) -> None:
         if row["rejection"] is None
     ]
     written = generate_all(engine, requests, spec.sampling, args.work / "completions.jsonl")
-    until_score = [(request.id, request.prompt + text_before_score(written[request.id].text)) for request in requests]
+    until_score = [
+        (request.id, text_before_score(request.prompt, written[request.id].text, prompts.score_label))
+        for request in requests
+    ]
     probabilities = choose_all(engine, until_score, SCORE_CHOICES, args.work / "probabilities.jsonl")
     write_rows(
         args.judgements,

@@ -373,7 +373,9 @@ def test_a_running_job_is_told_with_its_unparsable_share(capsys: pytest.CaptureF
     claim = f"iterations/2/judgements/{SHARD}.jsonl.zst"
     told: Row = {"done": 1200, "total": 5000, "rate": 12.5, "tokens_rate": 1500.0, "seconds_left": 304.0}
     work = start_work("score_candidates", "k1", claim, **told)
-    write_journal(work / "completions.jsonl", ["Score: 5", "Score: 4", "Score: 3", "no idea"], end='{"id": "half')
+    write_journal(work / "completions.jsonl", ["Rating: 5", "Rating: 4", "Rating: 3", "Score: 5"], end='{"id": "half')
+    assert list_work(RESULTS)[0].unparsable_share is None
+    (work / "label.txt").write_text("Rating:")
     with locked(work):
         [found] = ask(capsys, "status")["running"]
         main(["status"])

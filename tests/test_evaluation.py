@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
 @pytest.fixture
 def judge_settings(prompt_settings: Prompts, tmp_path: Path) -> Prompts:
     """The shipped prompts with a short one for the judge, which two answers and a tiny context leave room for."""
-    (tmp_path / "judge.jinja").write_text("{{ instruction }} 1 {{ first }} 2 {{ second }}")
+    (tmp_path / "judge.jinja").write_text("{% set label = 'Better:' -%}{{ instruction }} 1 {{ first }} 2 {{ second }}")
     return prompt_settings.model_copy(update={"judge": str(tmp_path / "judge.jinja")})
 
 

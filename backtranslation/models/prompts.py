@@ -1,11 +1,13 @@
 """Every text that a model is asked: template files render the user's turn. Knows nothing of tokenizers and models."""
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import jinja2
 import jinja2.meta
+from jinja2.nodes import Assign, Const, Name, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backtranslation.errors import UserError
@@ -22,7 +24,8 @@ class PromptError(UserError):
 class PromptSet:
     """The templates and tag sentences of a run. A file is read when it is first used, so a stage needs only its own.
 
-    Reading raises PromptError naming the file when it is missing, is not valid Jinja, or does not use its variables.
+    Reading raises PromptError naming the file when it is missing, is not valid Jinja, does not use its variables, or
+    does not set its label.
     """
 
     def __init__(self, settings: Prompts) -> None:
@@ -47,6 +50,16 @@ class PromptSet:
     def judge(self) -> jinja2.Template:
         """Asks which of two responses is better."""
         return _load_template(self.settings.judge, {"instruction", "first", "second"})
+
+    @cached_property
+    def score_label(self) -> str:
+        """What stands before the number in a scorer's text."""
+        return _read_label(self.settings.score, "Score:")
+
+    @cached_property
+    def judge_label(self) -> str:
+        """What stands before the number of the response that a judge prefers."""
+        return _read_label(self.settings.judge, "Better:")
 
     @cached_property
     def chat_template(self) -> str:
@@ -82,16 +95,31 @@ def judge_message(prompts: PromptSet, instruction: str, first: str, second: str)
 
 def _load_template(path: str, variables: set[str]) -> jinja2.Template:
     """Compile a template that must use exactly these variables."""
-    source = _read_template(path)
-    try:
-        used = jinja2.meta.find_undeclared_variables(ENVIRONMENT.parse(source))
-        template = ENVIRONMENT.from_string(source)
-    except jinja2.TemplateSyntaxError as error:
-        raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    tree = _parse_template(path)
+    used = jinja2.meta.find_undeclared_variables(tree)
     if used != variables:
         found = ", ".join(sorted(used)) or "none"
         raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
-    return template
+    return ENVIRONMENT.from_string(tree)
+
+
+def _read_label(path: str, example: str) -> str:
+    """The label that a template sets, without white space around it."""
+    labels = [
+        node.node.value
+        for node in _parse_template(path).iter_child_nodes()
+        if isinstance(node, Assign) and node.target == Name("label", "store") and isinstance(node.node, Const)
+    ]
+    if not labels or not isinstance(labels[-1], str) or not re.search(r"\w", labels[-1]):
+        raise PromptError(f'{path}: must set a label; its first line may be {{% set label = "{example}" -%}}')
+    return labels[-1].strip()
+
+
+def _parse_template(path: str) -> Template:
+    try:
+        return ENVIRONMENT.parse(_read_template(path))
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
 
 
 def _read_template(path: str) -> str:
