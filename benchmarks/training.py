@@ -29,7 +29,7 @@ def main() -> None:
 
     from random_model import build_model, random_ids
 
-    from backtranslation.models.prompts import EncodedPair
+    from backtranslation.models.pairs import EncodedPair
 
     generator = random.Random(0)
     lengths = [min(MAX_LENGTH, max(8, round(generator.lognormvariate(4.7, 0.8)))) for _ in range(args.pairs)]

@@ -36,6 +36,7 @@ rule parse_scores:
     """Read the scores out of the model's texts; stop if too many cannot be read."""
     input:
         judgements=layout.SCORER_TEXTS,
+        prompt=template("score"),
     output:
         scores=layout.SCORES,
     log:
@@ -43,6 +44,7 @@ rule parse_scores:
     localrule: True
     params:
         spec=spec(max_unparsable_share=settings.scoring.max_unparsable_share),
+        sources=source_state(template("score")),
         code=code_digest("parse_scores"),
         call=call("parse_scores"),
     shell:

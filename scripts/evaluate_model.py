@@ -56,7 +56,8 @@ def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: 
     """Losses of all pairs, told as seed pairs are told in training."""
     from backtranslation.method.evaluation import held_out_losses, mean_loss
     from backtranslation.models.loading import load_for_inference, load_tokenizer, max_positions
-    from backtranslation.models.prompts import PromptSet, encode_forward
+    from backtranslation.models.pairs import encode_forward
+    from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
     tokenizer = load_tokenizer(model_path, loading, prompts)

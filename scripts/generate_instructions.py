@@ -31,8 +31,9 @@ def generate_instructions(
     prompt: template that asks for an instruction, .jinja
     instructions: what the model wrote, .jsonl.zst
     """
+    from backtranslation.models.chat import render_prompt
     from backtranslation.models.engine import Request, generate_all, load_engine, row_seed
-    from backtranslation.models.prompts import PromptSet, backward_message, render_prompt
+    from backtranslation.models.prompts import PromptSet, backward_message
 
     prompts = PromptSet(Prompts(backward=str(prompt)))
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
@@ -40,7 +41,7 @@ def generate_instructions(
         Request(
             segment["id"],
             render_prompt(tokenizer, backward_message(prompts, segment["text"])),
-            row_seed(spec.random_seed, segment["id"]),
+            row_seed(spec.random_seed, segment["id"], "generate_instructions"),
         )
         for segment in read_rows(segments)
     ]

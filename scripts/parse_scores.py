@@ -8,6 +8,8 @@ from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.stage import run_stage
 from backtranslation.method.score_parsing import check_unparsable, parse_judgement
+from backtranslation.models.prompts import PromptSet
+from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import Slice
 
 
@@ -17,13 +19,15 @@ class Spec(Slice):
     max_unparsable_share: float
 
 
-def parse_scores(judgements: Input, scores: Output, spec: Spec) -> None:
+def parse_scores(judgements: Input, prompt: Input, scores: Output, spec: Spec) -> None:
     """Read every score, and stop before writing if too many cannot be read.
 
     judgements: texts of the scorer, .jsonl.zst
+    prompt: template with the rubric, which names the label before the score, .jinja
     scores: a score or the reason why there is none, .jsonl.zst
     """
-    rows = [parse_judgement(row) for row in read_rows(judgements)]
+    label = PromptSet(Prompts(score=str(prompt))).score_label
+    rows = [parse_judgement(row, label) for row in read_rows(judgements)]
     check_unparsable(rows, spec.max_unparsable_share)
     write_rows(scores, rows)
 

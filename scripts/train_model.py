@@ -22,7 +22,7 @@ from backtranslation.settings.slices import SettingsError, Slice
 from backtranslation.settings.training import Training
 
 if TYPE_CHECKING:
-    from backtranslation.models.prompts import EncodedPair
+    from backtranslation.models.pairs import EncodedPair
 
 
 class Spec(Slice):
@@ -66,7 +66,8 @@ def train_model(
 
     from backtranslation.jobs.checkpoints import latest_checkpoint
     from backtranslation.models.loading import load_tokenizer
-    from backtranslation.models.prompts import PromptSet, encode_backward, encode_forward
+    from backtranslation.models.pairs import encode_backward, encode_forward
+    from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
     from backtranslation.models.training import fine_tune
     from backtranslation.models.workers import forget_platform, is_worker, run_workers

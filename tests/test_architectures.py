@@ -8,18 +8,13 @@ import torch
 from helpers.tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Request, load_engine, row_seed
 from backtranslation.models.engines.transformers_engine import TransformersEngine
 from backtranslation.models.loading import load_tokenizer
 from backtranslation.models.packing import collate, pack
-from backtranslation.models.prompts import (
-    NO_LABEL,
-    PromptSet,
-    encode_forward,
-    forward_message,
-    render_prompt,
-    score_message,
-)
+from backtranslation.models.pairs import NO_LABEL, encode_forward
+from backtranslation.models.prompts import PromptSet, forward_message, score_message
 from backtranslation.models.training import fine_tune
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
@@ -119,7 +114,7 @@ def test_a_row_does_not_depend_on_its_batch(architecture: str, model_folder: Mod
         Request(
             row["id"],
             render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"]))[-400:],
-            row_seed(1, row["id"]),
+            row_seed(1, row["id"], "score_candidates"),
         )
         for row in make_pairs(8)
     ]

@@ -1,6 +1,7 @@
 """Which generated instructions are dropped, and for which reason."""
 
 import pytest
+from helpers.languages import LANGUAGES, Language
 
 from backtranslation.method.augmentation import build_candidate, rejection_reason, shared_ngrams
 from backtranslation.settings.augmentation import InstructionFilters
@@ -29,6 +30,18 @@ TEMPLATE = "Here is an answer. Write the question or instruction that it answers
 )
 def test_rejections(instruction: str, finished: bool, reason: str | None) -> None:
     assert rejection_reason(instruction, finished, SEGMENT, TEMPLATE, InstructionFilters()) == reason
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_rejections_in_scripts_without_spaces(language: Language) -> None:
+    filters = InstructionFilters(unseen_text=[language.unseen])
+    for instruction, reason in [
+        (language.good, None),
+        (language.copied, "copies_segment"),
+        (language.echoed, "echoes_prompt"),
+        (language.referring, "refers_to_unseen_text"),
+    ]:
+        assert rejection_reason(instruction, True, language.text, language.template, filters) == reason
 
 
 def test_shared_ngrams() -> None:

@@ -189,7 +189,7 @@ def test_a_segment_is_traced_from_its_page_to_the_training_sets(capsys: pytest.C
     assert (found["segment"]["url"], found["segment"]["record_offset"]) == ("https://web/good", 7)
     assert found["corpus_file"] == "page.warc.gz"
     assert found["instruction"] == {
-        "raw": " Write good.", "tokens": 3, "finished": True, "seed": row_seed(1, "good"),
+        "raw": " Write good.", "tokens": 3, "finished": True, "seed": row_seed(1, "good", "generate_instructions"),
         "model": {"path": "results/models/backward", "key": key("models/backward")},
     }  # fmt: skip
     assert found["candidate"] == {"instruction": "Write good.", "rejection": None}
@@ -213,7 +213,7 @@ def test_the_text_of_a_trace_says_it_all() -> None:
     text = "\n".join(lines)
     for part in ("https://web/good", "page.warc.gz, record offset 7", "Top > Below", "A poem.", " Write good."):
         assert part in text
-    assert f"random seed {row_seed(1, 'good')}" in text
+    assert f"random seed {row_seed(1, 'good', 'generate_instructions')}" in text
     assert "iteration 1    score 5, expected score 4.75, selected" in lines
     assert "raw text       Fine. Score: 5" in lines
     assert f"scored by      results/models/M0, key {key('models/M0')}" in lines
@@ -373,7 +373,9 @@ def test_a_running_job_is_told_with_its_unparsable_share(capsys: pytest.CaptureF
     claim = f"iterations/2/judgements/{SHARD}.jsonl.zst"
     told: Row = {"done": 1200, "total": 5000, "rate": 12.5, "tokens_rate": 1500.0, "seconds_left": 304.0}
     work = start_work("score_candidates", "k1", claim, **told)
-    write_journal(work / "completions.jsonl", ["Score: 5", "Score: 4", "Score: 3", "no idea"], end='{"id": "half')
+    write_journal(work / "completions.jsonl", ["Rating: 5", "Rating: 4", "Rating: 3", "Score: 5"], end='{"id": "half')
+    assert list_work(RESULTS)[0].unparsable_share is None
+    (work / "label.txt").write_text("Rating:")
     with locked(work):
         [found] = ask(capsys, "status")["running"]
         main(["status"])

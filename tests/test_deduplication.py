@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from helpers.languages import LANGUAGES, Language
 
 from backtranslation.corpus.decontamination import ContaminationFinder
 from backtranslation.corpus.deduplication import DuplicateFinder, rows_per_band
@@ -27,6 +28,14 @@ def test_first_of_several_stays() -> None:
     texts = [first, changed(first, 2), other, first, other, changed(other, 1)]
     verdicts = DuplicateFinder(Deduplication()).judge([" ".join(text) for text in texts])
     assert verdicts == [None, "near duplicate", None, "duplicate", "duplicate", "near duplicate"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_duplicates_in_scripts_without_spaces(language: Language) -> None:
+    text = language.text
+    others = [other.text for other in LANGUAGES.values() if other is not language]
+    verdicts = DuplicateFinder(Deduplication()).judge([text, *others, text, text.replace(text[9], "", 1), text[:60]])
+    assert verdicts == [None, None, None, "duplicate", "near duplicate", None]
 
 
 def test_case_spaces_and_punctuation_make_no_difference() -> None:

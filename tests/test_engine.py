@@ -10,6 +10,7 @@ import torch
 from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import EngineError, Request, load_engine, row_seed
 from backtranslation.models.engines.transformers_engine import (
     Prefix,
@@ -18,7 +19,7 @@ from backtranslation.models.engines.transformers_engine import (
     next_tokens,
 )
 from backtranslation.models.loading import ModelError
-from backtranslation.models.prompts import PromptSet, render_prompt, score_message
+from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 
@@ -51,16 +52,23 @@ def requests(
         Request(
             row["id"],
             render_prompt(loaded[1], score_message(prompts, row["instruction"], row["response"])[-280:]),
-            row_seed(1, row["id"]),
+            row_seed(1, row["id"], "score_candidates"),
         )
         for row in make_pairs(20)
     ]
 
 
-def test_row_seeds_differ_by_run_row_and_sample_and_stay_the_same() -> None:
-    seeds = {row_seed(run, row, sample) for run in (1, 2) for row in ("a", "b") for sample in (0, 1)}
+def test_row_seeds_differ_by_run_row_and_stage_and_stay_the_same() -> None:
+    stages = ("generate_instructions", "score_candidates")
+    seeds = {row_seed(run, row, stage) for run in (1, 2) for row in ("a", "b") for stage in stages}
     assert len(seeds) == 8
-    assert row_seed(1, "a") == row_seed(1, "a", 0) == 16049665814935191492
+    assert row_seed(1, "a", "generate_instructions") == 16049665814935191492
+    assert row_seed(1, "a", "evaluate_model") == 16049665814935191492
+
+
+def test_a_stage_without_a_number_is_an_error() -> None:
+    with pytest.raises(KeyError, match="judge_answers"):
+        row_seed(1, "a", "judge_answers")
 
 
 def test_small_batches_give_the_same_text(engine: TransformersEngine, requests: list[Request]) -> None:

@@ -23,15 +23,10 @@ from backtranslation.method.evaluation import (
     judge_in_both_orders,
     mean_loss,
 )
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
-from backtranslation.models.prompts import (
-    EncodedPair,
-    PromptSet,
-    encode_forward,
-    forward_message,
-    judge_message,
-    render_prompt,
-)
+from backtranslation.models.pairs import EncodedPair, encode_forward
+from backtranslation.models.prompts import PromptSet, forward_message, judge_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts, Tags
@@ -54,7 +49,7 @@ class Loaded(NamedTuple):
 @pytest.fixture
 def judge_settings(prompt_settings: Prompts, tmp_path: Path) -> Prompts:
     """The shipped prompts with a short one for the judge, which two answers and a tiny context leave room for."""
-    (tmp_path / "judge.jinja").write_text("{{ instruction }} 1 {{ first }} 2 {{ second }}")
+    (tmp_path / "judge.jinja").write_text("{% set label = 'Better:' -%}{{ instruction }} 1 {{ first }} 2 {{ second }}")
     return prompt_settings.model_copy(update={"judge": str(tmp_path / "judge.jinja")})
 
 
@@ -101,7 +96,9 @@ def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_p
     answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0])
     assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
     prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
-    (alone,) = engine.generate([Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"]))], SAMPLING)
+    (alone,) = engine.generate(
+        [Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"], "evaluate_model"))], SAMPLING
+    )
     assert answers[2]["answer"] == alone.text.strip()
     assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1])
 

@@ -1,6 +1,7 @@
 """Which passages are dropped, and for which reason."""
 
 import pytest
+from helpers.languages import LANGUAGES, Language
 
 from backtranslation.corpus.filters import (
     check_languages,
@@ -9,6 +10,7 @@ from backtranslation.corpus.filters import (
     reason_to_drop,
     repeats_sentences,
     sentence_share,
+    symbol_share,
 )
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.segments import Passage
@@ -76,11 +78,13 @@ def test_passage_without_header_is_kept_unless_headers_are_required() -> None:
         ("Research", False),
         ("Writing good comments in code", False),
         ("Cookies with oats and honey", False),
+        ("हिन्दी टिप्पणी", True),
+        ("अच्छी टिप्पणी कैसे लिखें", False),
         ("", False),
     ],
 )
 def test_navigation_headers(header: str, is_navigation: bool) -> None:
-    pattern = navigation_pattern(SegmentFilters().navigation_headers)
+    pattern = navigation_pattern([*SegmentFilters().navigation_headers, "टिप्पणी"])
     assert bool(pattern.search(" ".join(words(header)))) is is_navigation
 
 
@@ -98,6 +102,20 @@ def test_similarity_of_sentences_is_jaccard_of_ngrams() -> None:
     assert repeats_sentences(text, 3, 0.71)
     assert not repeats_sentences(text, 3, 0.72)
     assert not repeats_sentences("Click OK. " * 20, 3, 0.5)  # too short to say anything
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_sentences_are_compared_in_scripts_without_spaces(language: Language) -> None:
+    """Chinese and Japanese have signs at the end of a sentence, and Thai has lines."""
+    passage = Passage(language.text, ("Ferns",))
+    filters = SegmentFilters(languages=[])
+    assert reason_to_drop(passage, filters) is None
+    again = Passage(language.text + language.text, ("Ferns",))
+    assert reason_to_drop(again, filters) == "repeated sentences"
+
+
+def test_marks_are_no_symbols() -> None:
+    assert symbol_share("गर्मियों में") == 0
 
 
 def test_share_of_lines_that_end_like_sentences_counts_characters() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtranslation.models.packing import collate, pack
-from backtranslation.models.prompts import NO_LABEL, EncodedPair
+from backtranslation.models.pairs import NO_LABEL, EncodedPair
 
 
 def pair(*ids: int, prompt_tokens: int = 1) -> EncodedPair:

@@ -1,29 +1,33 @@
 """What a model sees: golden files pin every prompt, and training and generation see the same."""
 
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.tiny_models import ROOT, build_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from backtranslation.errors import DataError
+from backtranslation.models.chat import encode_text, end_token_ids, prepare_tokenizer, render_pair, render_prompt
+from backtranslation.models.choices import (
+    JUDGEMENT_CHOICES,
+    SCORE_CHOICES,
+    text_before_judgement,
+    text_before_score,
+)
+from backtranslation.models.pairs import NO_LABEL, encode_backward, encode_forward
 from backtranslation.models.prompts import (
-    NO_LABEL,
     PromptError,
     PromptSet,
     backward_message,
-    encode_backward,
-    encode_forward,
-    encode_text,
-    end_token_ids,
     forward_message,
     judge_message,
-    prepare_tokenizer,
-    render_pair,
-    render_prompt,
     score_message,
 )
-from backtranslation.settings.prompts import Prompts
+from backtranslation.settings.prompts import PROMPT_FILES, Prompts
 
 GOLDEN = Path(__file__).parent / "golden"
 INSTRUCTION = "How do I clean a kettle?"
@@ -39,6 +43,32 @@ MESSAGES = {
     "judge": lambda prompts: judge_message(prompts, INSTRUCTION, RESPONSE, OTHER),
 }
 TARGETS = {"backward": INSTRUCTION, "forward-seed": RESPONSE, "forward-augmented": RESPONSE}
+
+
+def scored(tokenizer: PreTrainedTokenizerBase, prompts: PromptSet, written: str) -> str:
+    """The text at whose end a score is read, when a scorer has written something."""
+    prompt = render_prompt(tokenizer, score_message(prompts, INSTRUCTION, RESPONSE))
+    return text_before_score(prompt, written, prompts.score_label)
+
+
+CHOICES: dict[str, tuple[Callable[[PreTrainedTokenizerBase, PromptSet], str], tuple[str, ...]]] = {
+    "score": (partial(scored, written="It names both steps.\n**Score:** 4"), SCORE_CHOICES),
+    "score-not-named": (partial(scored, written="It names both steps. "), SCORE_CHOICES),
+    "judgement": (
+        partial(text_before_judgement, instruction=INSTRUCTION, first=RESPONSE, second=OTHER),
+        JUDGEMENT_CHOICES,
+    ),
+}
+
+
+def shipped_prompts(files: str) -> PromptSet:
+    """The prompt files of the paper, the same with the other rubric, or those of the default run."""
+    shipped = {
+        "full": Prompts(),
+        "categories": Prompts(score="prompts/score-categories.jinja"),
+        "miniature": Prompts.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text())["prompts"]),
+    }[files]
+    return PromptSet(shipped.model_copy(update={key: str(ROOT / getattr(shipped, key)) for key in PROMPT_FILES}))
 
 
 def golden(name: str, text: str, request: pytest.FixtureRequest) -> None:
@@ -71,11 +101,36 @@ def test_golden_prompt_of_the_other_rubric(
         golden(f"{kind}-score-categories", render_prompt(tokenizer, MESSAGES["score"](prompts)), request)
 
 
+@pytest.mark.parametrize("name", [name for name in MESSAGES if name.startswith("forward")])
+@pytest.mark.parametrize("kind", ["plain", "chat"])
+def test_golden_forward_prompts_of_the_miniature(kind: str, name: str, request: pytest.FixtureRequest) -> None:
+    prompts = shipped_prompts("miniature")
+    tokenizer = prepare_tokenizer(build_tokenizer(kind), prompts)
+    golden(f"miniature-{kind}-{name}", render_prompt(tokenizer, MESSAGES[name](prompts)), request)
+
+
+@pytest.mark.parametrize("kind", ["plain", "chat"])
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [*product(["full", "miniature"], CHOICES), *product(["categories"], ["score", "score-not-named"])],
+)
+def test_golden_texts_before_a_choice(files: str, kind: str, name: str, request: pytest.FixtureRequest) -> None:
+    prompts = shipped_prompts(files)
+    tokenizer = prepare_tokenizer(build_tokenizer(kind), prompts)
+    build_text, choices = CHOICES[name]
+    text = build_text(tokenizer, prompts)
+    golden(f"{files}-{kind}-before-{name}", text, request)
+
+    ids = encode_text(tokenizer, text)
+    longer = [encode_text(tokenizer, text + choice) for choice in choices]
+    assert all(tokens[: len(ids)] == ids for tokens in longer)
+    assert len({tokens[len(ids)] for tokens in longer}) == len(choices)
+
+
 @pytest.mark.parametrize("rubric", ["score-additive", "score-categories"])
 def test_the_rubric_comes_first_and_is_the_same_for_all_pairs(rubric: str, prompt_settings: Prompts) -> None:
-    path = ROOT / f"prompts/{rubric}.jinja"
-    prompts = PromptSet(prompt_settings.model_copy(update={"score": str(path)}))
-    shared = path.read_text(encoding="utf-8").partition("{{ instruction }}")[0]
+    prompts = PromptSet(prompt_settings.model_copy(update={"score": str(ROOT / f"prompts/{rubric}.jinja")}))
+    shared = score_message(prompts, "⟦instruction⟧", "").partition("⟦instruction⟧")[0]
     assert "Score: " in shared and len(shared) > 1000
     for instruction, response in [("one", "two"), ("{{ three }}", "<b>four</b>")]:
         message = score_message(prompts, instruction, response)
@@ -181,6 +236,36 @@ def test_a_bad_template_is_an_error_naming_its_file(
         path.write_text(source)
     with pytest.raises(PromptError, match=rf"bad\.jinja: {message}"):
         backward_message(PromptSet(prompt_settings.model_copy(update={"backward": str(path)})), "text")
+
+
+@pytest.mark.parametrize(
+    "first_line",
+    [
+        "",
+        "{% set label = '' -%}",
+        "{% set label = ' : ' -%}",
+        "{% set label = 5 -%}",
+        "{% set label = instruction -%}",
+        "{% if instruction %}{% set label = 'Score:' %}{% endif %}",
+    ],
+)
+def test_a_template_without_a_label_is_an_error_naming_its_file(
+    first_line: str, prompt_settings: Prompts, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.jinja"
+    path.write_text(f"{first_line}\n{{{{ instruction }}}} {{{{ response }}}}")
+    with pytest.raises(PromptError, match=r"bad\.jinja: must set a label.* \{% set label = \"Score:\" -%\}"):
+        _ = PromptSet(prompt_settings.model_copy(update={"score": str(path)})).score_label
+    with pytest.raises(PromptError, match=r"bad\.jinja: must set a label.* \{% set label = \"Better:\" -%\}"):
+        _ = PromptSet(prompt_settings.model_copy(update={"judge": str(path)})).judge_label
+
+
+def test_a_label_is_read_without_the_space_around_it(prompt_settings: Prompts, tmp_path: Path) -> None:
+    path = tmp_path / "score.jinja"
+    path.write_text("{% set label = ' Punktzahl: ' -%}\n{{ instruction }} {{ response }} {{ label }}", encoding="utf-8")
+    prompts = PromptSet(prompt_settings.model_copy(update={"score": str(path)}))
+    assert prompts.score_label == "Punktzahl:"
+    assert score_message(prompts, "one", "two") == "one two  Punktzahl: "
 
 
 def test_templates_cannot_reach_into_python(prompt_settings: Prompts, tmp_path: Path) -> None:

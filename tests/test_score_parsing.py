@@ -3,8 +3,10 @@
 import pytest
 
 from backtranslation.errors import DataError
-from backtranslation.method.score_parsing import check_unparsable, parse_judgement, parse_score
-from backtranslation.method.scoring import expected_score, text_before_score
+from backtranslation.method.score_parsing import check_unparsable, expected_score, parse_judgement, parse_score
+from backtranslation.models.choices import text_before_score
+
+LABEL = "Score:"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,7 @@ from backtranslation.method.scoring import expected_score, text_before_score
     ],
 )
 def test_scores(raw: str, score: float) -> None:
-    assert parse_score(raw) == (score, None)
+    assert parse_score(raw, LABEL) == (score, None)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +53,39 @@ def test_scores(raw: str, score: float) -> None:
         ("Score: 4th", "ambiguous"),
         ("Score: 5%", "ambiguous"),
         ("Score: 4\nScore: none", "no_number"),
+        ("Score\uff1a4", "no_score"),
     ],
 )
 def test_what_is_no_score_has_a_reason(raw: str, reason: str) -> None:
-    assert parse_score(raw) == (None, reason)
+    assert parse_score(raw, LABEL) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("label", "raw", "before"),
+    [
+        ("Punktzahl:", "Das ist gut.\n**punktzahl**: 4", "Das ist gut.\n**punktzahl**:"),
+        ("Punktzahl:", "Gesamtpunktzahl: 2\nPunktzahl = 4", "Gesamtpunktzahl: 2\nPunktzahl ="),
+        ("Note :", "C'est bien.\nNote : 4", "C'est bien.\nNote :"),
+        ("评分\uff1a", "回答很好。我的评分\uff1a4", "回答很好。我的评分\uff1a"),
+        ("评分\uff1a", "回答很好。\n**评分**: 4", "回答很好。\n**评分**:"),
+        ("评分:", "评分\uff1a 4", "评分\uff1a"),
+        ("คะแนน:", "ฉันให้คะแนน: 4", "ฉันให้คะแนน:"),
+        ("점수:", "좋다.\n점수: 4", "좋다.\n점수:"),
+        ("अंक:", "अच्छा।\nअंक: 4", "अच्छा।\nअंक:"),
+        ("Rating", "Rating 4", "Rating"),
+    ],
+)
+def test_labels_of_other_languages(label: str, raw: str, before: str) -> None:
+    assert parse_score(raw, label) == (4, None)
+    assert text_before_score("", raw, label) == before
+    assert text_before_score("", "4", label) == f"4\n{label}"
+    assert parse_score("4", label) == (None, "no_score")
 
 
 def test_place_of_the_digit() -> None:
-    assert text_before_score("Fine.\nScore: 4") == "Fine.\nScore:"
-    assert text_before_score("Score: 2? No.\nScore: 4 of 5") == "Score: 2? No.\nScore:"
-    assert text_before_score("It is fine. ") == "It is fine.\nScore:"
+    assert text_before_score("Rate it.\n", "Fine.\nScore: 4", LABEL) == "Rate it.\nFine.\nScore:"
+    assert text_before_score("", "Score: 2? No.\nScore: 4 of 5", LABEL) == "Score: 2? No.\nScore:"
+    assert text_before_score("", "It is fine. ", LABEL) == "It is fine.\nScore:"
 
 
 def test_expected_score() -> None:
@@ -69,7 +94,7 @@ def test_expected_score() -> None:
 
 
 def test_judgement_keeps_raw_text_and_expectation_without_a_score() -> None:
-    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5})
+    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5}, LABEL)
     assert row == {"id": "a", "raw": "no idea", "score": None, "failure": "no_score", "expected_score": 3.0}
 
 

@@ -261,11 +261,14 @@ def test_rubric(run: Path) -> None:
 def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
     path = run / "backtranslation" / "corpus" / "ngrams.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
-    assert stages_that_import(run, "corpus.ngrams") == {"extract_segments", "deduplicate_segments"}
+    assert stages_that_import(run, "corpus.ngrams") == {
+        "extract_segments", "deduplicate_segments", "filter_instructions"
+    }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert rerun(run) == {
         "extract_segments": names("segments/extracted/{}", SHARDS),
         "deduplicate_segments": {"segments/funnel"},
+        "filter_instructions": augmentation()["filter_instructions"],
     }
 
 

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from backtranslation.files import write_rows
 from backtranslation.jobs.checkpoints import latest_checkpoint
 from backtranslation.models.loading import load_model, load_tokenizer
-from backtranslation.models.prompts import EncodedPair, PromptSet, encode_backward, encode_forward
+from backtranslation.models.pairs import EncodedPair, encode_backward, encode_forward
+from backtranslation.models.prompts import PromptSet
 from backtranslation.models.training import (
     TABLE_COLUMNS,
     Layout,

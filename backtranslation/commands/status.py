@@ -21,7 +21,7 @@ from backtranslation.jobs.progress import PROGRESS
 from backtranslation.method.score_parsing import parse_score
 
 OLD_REPORT_SECONDS = 60  # a job tells every few seconds; one that has been silent so long may hang
-COMPLETIONS = "completions.jsonl"
+COMPLETIONS, LABEL = "completions.jsonl", "label.txt"  # of a job that scores
 FIGURES = ("job", "host", "done", "total", "unit", "rate", "tokens_rate", "seconds_left")
 
 
@@ -85,7 +85,7 @@ def _read_work(folder: Path, makes: str | None) -> Work | None:
     running = is_locked(folder)
     try:
         held = {} if running else dict(_held_rows(folder))
-        unparsable_share = _unparsable_share(folder / COMPLETIONS) if folder.parent.name == "score_candidates" else None
+        unparsable_share = _unparsable_share(folder) if folder.parent.name == "score_candidates" else None
     except FileNotFoundError:
         return None
     return Work(
@@ -109,11 +109,13 @@ def _held_rows(folder: Path) -> Iterator[tuple[str, int]]:
         yield "step", max(steps)
 
 
-def _unparsable_share(journal: Path) -> float | None:
-    """Share of the scores in a journal that cannot be read; None if it holds none."""
-    if not journal.exists():
+def _unparsable_share(folder: Path) -> float | None:
+    """Share of the scores in a journal that cannot be read; None if it holds none, or if their label is not known."""
+    journal = folder / COMPLETIONS
+    label = (folder / LABEL).read_text(encoding="utf-8") if (folder / LABEL).exists() else ""
+    if not label or not journal.exists():
         return None
-    failed = [parse_score(json.loads(line)["text"])[1] is not None for line in _whole_lines(journal)]
+    failed = [parse_score(json.loads(line)["text"], label)[1] is not None for line in _whole_lines(journal)]
     return sum(failed) / len(failed) if failed else None
 
 

@@ -172,7 +172,7 @@ def _read_instruction(results: Path, row_id: str, shard: str) -> Instruction | N
     row, manifest = find_row(path, row_id), _made(results, path)
     if row is None or manifest is None:
         return None
-    seed = row_seed(manifest.spec["random_seed"], row_id)
+    seed = row_seed(manifest.spec["random_seed"], row_id, manifest.stage)
     return Instruction(row["raw"], row["tokens"], row["finished"], seed, _input_model(results, manifest))
 
 

@@ -9,15 +9,16 @@ from typing import Any
 
 from backtranslation.corpus.ngrams import words
 from backtranslation.corpus.segments import Passage
+from backtranslation.letters import MARKS
 from backtranslation.settings.corpus import SegmentFilters
 from backtranslation.settings.slices import SettingsError
 
 CODE = re.compile(r"^([ >]*)(`{3,4})\n.*?\n\1\2$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINE_MARKUP = re.compile(r"^[ \t]*(?:>[ \t]*|[-*+][ \t]+|\d+[.)][ \t]+|#{1,6}[ \t]+|\|.*$)+", re.MULTILINE)
 STOPS = ".!?。！？"  # noqa: RUF001
-SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s+|\n")
+SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s+|\n|(?<=[。！？])")  # noqa: RUF001
 ENDED_LINE = re.compile(rf"[{STOPS}:;][\"'\u201d\u2019)]*$")
-NEITHER_LETTER_NOR_SPACE = re.compile(r"[^\w\s]|[\d_]")
+NEITHER_LETTER_NOR_SPACE = re.compile(rf"[^\w\s{MARKS}]|[\d_]")
 LANGUAGE_SAMPLE = 200  # characters, from the beginning, middle and end: translations may stop or alternate
 
 
@@ -59,8 +60,8 @@ def navigation_pattern(phrases: list[str]) -> re.Pattern[str]:
     "Forum" and "Search results" are navigation, "How to search for files" is not.
     """
     cleaned = [" ".join(words(phrase)) for phrase in phrases]
-    anywhere = [rf"\b{re.escape(phrase)}s?\b" for phrase in cleaned if " " in phrase]
-    alone = [rf"^(?:\w+ )?{re.escape(phrase)}s?(?: \w+)?$" for phrase in cleaned if " " not in phrase]
+    anywhere = [rf"(?<!\S){re.escape(phrase)}s?(?!\S)" for phrase in cleaned if " " in phrase]
+    alone = [rf"^(?:\S+ )?{re.escape(phrase)}s?(?: \S+)?$" for phrase in cleaned if " " not in phrase]
     return re.compile("|".join([*anywhere, *alone]) or r"(?!)")
 
 

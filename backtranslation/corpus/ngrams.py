@@ -6,14 +6,19 @@ from functools import lru_cache
 import numpy as np
 import xxhash
 
-# Ideographs and kana are words of their own: no spaces separate them.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+from backtranslation.letters import MARKS, UNSPACED
+
+# The common case, only to be quick: Latin letters, with nothing behind them that might belong to the word.
+LATIN_WORD = r"[a-z0-9_\xdf-\xf6\xf8-\xff]++(?![\xaa-\u1fff\u2070-\U0010ffff])"
+SPACED_WORD = rf"[^\W{UNSPACED}]++(?:[{MARKS}]++[^\W{UNSPACED}]*+)*+"
+UNSPACED_LETTER = rf"[{UNSPACED}][{MARKS}]*+"
+WORD = re.compile(f"{LATIN_WORD}|{SPACED_WORD}|{UNSPACED_LETTER}")
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd: multiplication loses nothing modulo 2**64
 MASK = (1 << 64) - 1
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without punctuation."""
+    """Lower-case words without punctuation; a letter that is written without spaces is one, with its marks."""
     return WORD.findall(text.lower())
 
 

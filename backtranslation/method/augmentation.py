@@ -3,14 +3,13 @@
 Knows nothing of how text is generated.
 """
 
-import re
 from collections.abc import Iterator
 
+from backtranslation.corpus.ngrams import words
 from backtranslation.files import Row
 from backtranslation.settings.augmentation import InstructionFilters
 
 NGRAM = 4
-WORD = re.compile(r"\w+")
 
 
 def build_candidate(segment: Row, generated: Row, backward_template: str, filters: InstructionFilters) -> Row:
@@ -24,8 +23,8 @@ def rejection_reason(
     instruction: str, finished: bool, segment_text: str, backward_template: str, filters: InstructionFilters
 ) -> str | None:
     """Why an instruction cannot be used, or None if it can. The first reason that applies is the one counted."""
-    words = _words(instruction)
-    if not words:
+    tokens = words(instruction)
+    if not tokens:
         return "empty"
     if not finished:
         return "unfinished"
@@ -33,26 +32,22 @@ def rejection_reason(
         return "too_short"
     if len(instruction) > filters.max_chars:
         return "too_long"
-    if shared_ngrams(words, _words(backward_template)) > filters.max_prompt_share:
+    if shared_ngrams(tokens, words(backward_template)) > filters.max_prompt_share:
         return "echoes_prompt"
-    if shared_ngrams(words, _words(segment_text)) > filters.max_copied_share:
+    if shared_ngrams(tokens, words(segment_text)) > filters.max_copied_share:
         return "copies_segment"
-    plain = f" {' '.join(words)} "
-    if any(f" {' '.join(_words(phrase))} " in plain for phrase in filters.unseen_text):
+    plain = f" {' '.join(tokens)} "
+    if any(f" {' '.join(words(phrase))} " in plain for phrase in filters.unseen_text):
         return "refers_to_unseen_text"
     return None
 
 
-def shared_ngrams(words: list[str], others: list[str]) -> float:
-    """Share of the 4-grams of `words` that also stand in `others`; 0 for fewer than 4 words."""
-    ngrams = list(_ngrams(words))
+def shared_ngrams(tokens: list[str], others: list[str]) -> float:
+    """Share of the word 4-grams of one text that also stand in the other; 0 for fewer than 4 words."""
+    ngrams = list(_ngrams(tokens))
     found = set(_ngrams(others)) if ngrams else set()
     return sum(ngram in found for ngram in ngrams) / len(ngrams) if ngrams else 0.0
 
 
-def _words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
-
-
-def _ngrams(words: list[str]) -> Iterator[tuple[str, ...]]:
-    return zip(*(words[start:] for start in range(NGRAM)), strict=False)
+def _ngrams(tokens: list[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(NGRAM)), strict=False)

@@ -14,23 +14,17 @@ from torch.nn import functional
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import Progress
+from backtranslation.models.chat import render_prompt
+from backtranslation.models.choices import JUDGEMENT_CHOICES, text_before_judgement
 from backtranslation.models.engine import Engine, Request, choose_all, generate_all, row_seed
-from backtranslation.models.prompts import (
-    NO_LABEL,
-    EncodedPair,
-    PromptSet,
-    forward_message,
-    judge_message,
-    render_prompt,
-)
+from backtranslation.models.pairs import NO_LABEL, EncodedPair
+from backtranslation.models.prompts import PromptSet, forward_message
 from backtranslation.settings.generation import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOSS_BATCH_TOKENS = 4096
-JUDGEMENT_LABEL = "Better:"
-JUDGEMENT_CHOICES = (" 1", " 2")
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ def answer_instructions(
         Request(
             pair["id"],
             render_prompt(tokenizer, forward_message(prompts, pair["instruction"], "answer")),
-            row_seed(random_seed, pair["id"]),
+            row_seed(random_seed, pair["id"], "evaluate_model"),
         )
         for pair in pairs
     ]
@@ -141,7 +135,7 @@ def judge_in_both_orders(
 
     def chances(shown_first: Sequence[Row], shown_second: Sequence[Row], journal: Path) -> dict[str, float]:
         questions = [
-            (one["id"], _judge_prompt(tokenizer, prompts, one["instruction"], one["answer"], two["answer"]))
+            (one["id"], text_before_judgement(tokenizer, prompts, one["instruction"], one["answer"], two["answer"]))
             for one, two in zip(shown_first, shown_second, strict=True)
         ]
         chosen = choose_all(engine, questions, JUDGEMENT_CHOICES, journal)
@@ -153,10 +147,3 @@ def judge_in_both_orders(
         {"id": row["id"], "first_wins_forward": forward[row["id"]], "first_wins_reversed": 1 - reverse[row["id"]]}
         for row in first_answers
     ]
-
-
-def _judge_prompt(
-    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, instruction: str, first: str, second: str
-) -> str:
-    """The question to the judge, up to the number it answers with."""
-    return render_prompt(tokenizer, judge_message(prompts, instruction, first, second)) + JUDGEMENT_LABEL

@@ -1,30 +1,29 @@
-"""Read the score out of a scorer's text; one that cannot be read becomes a reason, never a number.
+"""Self-curation: the score in a scorer's text (paper, section 2.3). What cannot be read is a reason, never a number.
 
 The rules avoid faults of earlier reproductions: the last score counts, decimals are scores, `45` and `10` are not.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row
-from backtranslation.method.scoring import SCORE_LABEL, expected_score
+from backtranslation.models.labels import label_pattern
 
 NUMBER = re.compile(r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?")
 EXAMPLES = 3
 
 
-def parse_score(raw: str) -> tuple[float | None, str | None]:
+def parse_score(raw: str, label: str) -> tuple[float | None, str | None]:
     """(score from 1 to 5, None), or (None, why there is none).
 
-    Reasons: empty, no_score (nothing like `Score:`), no_number (nothing after it), ambiguous (`4-5`, `4 or 5`),
+    Reasons: empty, no_score (nothing like the label), no_number (nothing after it), ambiguous (`4-5`, `4 or 5`),
     other_scale (`8/10`), out_of_range.
     """
     if not raw.strip():
         return None, "empty"
-    labels = list(SCORE_LABEL.finditer(raw))
+    labels = list(label_pattern(label).finditer(raw))
     if not labels:
         return None, "no_score"
     rest = raw[labels[-1].end() :]
@@ -39,9 +38,14 @@ def parse_score(raw: str) -> tuple[float | None, str | None]:
     return (score, None) if 1 <= score <= 5 else (None, "out_of_range")
 
 
-def parse_judgement(row: Row) -> Row:
+def expected_score(digit_probabilities: Sequence[float]) -> float:
+    """Mean of 1..5 under five probabilities that sum to 1."""
+    return sum(score * share for score, share in zip(range(1, 6), digit_probabilities, strict=True))
+
+
+def parse_judgement(row: Row, label: str) -> Row:
     """A generated score with its numbers: {"id", "raw", "score", "failure", "expected_score"}."""
-    score, failure = parse_score(row["raw"])
+    score, failure = parse_score(row["raw"], label)
     expected = round(expected_score(row["digit_probabilities"]), 6)
     return {"id": row["id"], "raw": row["raw"], "score": score, "failure": failure, "expected_score": expected}
 
@@ -52,7 +56,12 @@ def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
     Too many means that the whole 95 % Wilson interval of their share lies above `max_share`: a shard may be small.
     """
     failed = [row for row in scores if row["failure"]]
-    if _least_share(len(failed), len(scores)) <= max_share:
+    if not failed:
+        return
+
+    from scipy.stats import binomtest  # takes longer to import than most shards to parse
+
+    if binomtest(len(failed), len(scores)).proportion_ci(method="wilson").low <= max_share:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["failure"] for r in failed).most_common())
     examples = "\n".join(f"  {row['id']} ({row['failure']}): {row['raw']!r}" for row in failed[:EXAMPLES])
@@ -60,12 +69,3 @@ def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
         f"{len(failed)} of {len(scores)} scores cannot be read ({reasons}), more than scoring.max_unparsable_share = "
         f"{max_share}. For example:\n{examples}"
     )
-
-
-def _least_share(count: int, total: int) -> float:
-    """Lower end of the 95 % Wilson interval of a share; 0 if there are no rows."""
-    if not total:
-        return 0.0
-    share, z = count / total, 1.96
-    half_width = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    return (share + z * z / (2 * total) - half_width) / (1 + z * z / total)

@@ -23,6 +23,10 @@ from backtranslation.settings.generation import Generation, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Stages that draw for the same rows need different numbers. Held-out pairs are never augmented or scored, so evaluation
+# may have 0, as it had before stages were told apart: texts sampled then can be sampled again.
+STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -94,9 +98,12 @@ def choose_all(
     return {row_id: row["shares"] for row_id, row in rows.items()}
 
 
-def row_seed(random_seed: int, row_id: str, sample: int = 0) -> int:
-    """The random seed of a row: the same on every machine, in every shard and batch."""
-    digest = hashlib.blake2b(f"{random_seed}\0{sample}\0{row_id}".encode(), digest_size=8)
+def row_seed(random_seed: int, row_id: str, stage: str) -> int:
+    """The random seed of a row in a stage: the same on every machine, in every shard and batch.
+
+    Raises KeyError for a stage that STAGE_NUMBERS does not name.
+    """
+    digest = hashlib.blake2b(f"{random_seed}\0{STAGE_NUMBERS[stage]}\0{row_id}".encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "big")
 
 

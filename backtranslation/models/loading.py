@@ -13,7 +13,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
-from backtranslation.models.prompts import PromptSet, prepare_tokenizer
+from backtranslation.models.chat import prepare_tokenizer
+from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import BaseModelSettings, ModelLoading
 
 if TYPE_CHECKING:

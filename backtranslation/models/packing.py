@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backtranslation.models.prompts import NO_LABEL, EncodedPair
+from backtranslation.models.pairs import NO_LABEL, EncodedPair
 
 if TYPE_CHECKING:
     import torch

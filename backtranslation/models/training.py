@@ -39,6 +39,7 @@ from backtranslation.files import replace_file
 from backtranslation.jobs.checkpoints import Checkpoints, latest_checkpoint, step_of
 from backtranslation.jobs.process import StoppedError
 from backtranslation.jobs.progress import log, report
+from backtranslation.models.chat import end_token_ids
 from backtranslation.models.loading import (
     build_empty_model,
     device,
@@ -48,7 +49,7 @@ from backtranslation.models.loading import (
     resolve_precision,
 )
 from backtranslation.models.packing import collate, pack
-from backtranslation.models.prompts import EncodedPair, end_token_ids
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.sharding import (
     allow_sharding_on_processor,
     ask_first_process,

@@ -30,8 +30,13 @@ class Prompts(Tags):
         "prompts/backward.jinja", description="asks for the instruction to a response; variable: response"
     )
     forward: str = Field("prompts/forward.jinja", description="asks for an answer; variables: instruction, tag")
-    score: str = Field("prompts/score-additive.jinja", description="asks for a score; variables: instruction, response")
+    score: str = Field(
+        "prompts/score-additive.jinja",
+        description="asks for a score; variables: instruction, response; sets the label before the score",
+    )
     judge: str = Field(
-        "prompts/judge.jinja", description="asks for the better of two answers; variables: instruction, first, second"
+        "prompts/judge.jinja",
+        description="asks for the better of two answers; variables: instruction, first, second; sets the label before "
+        "its number",
     )
     chat_template: str = Field("prompts/chat.jinja", description="for a tokenizer without a chat template of its own")

@@ -16,9 +16,9 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from backtranslation.models.chat import encode_text, end_token_ids
 from backtranslation.models.engine import Completion, EngineError, Request
 from backtranslation.models.loading import load_for_inference, max_positions
-from backtranslation.models.prompts import encode_text, end_token_ids
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 

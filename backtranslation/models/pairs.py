@@ -1,0 +1,90 @@
+"""Pairs as the token ids a model learns from: the prompt as generation sees it, and the reply."""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from backtranslation.errors import DataError
+from backtranslation.files import Row
+from backtranslation.models.chat import encode_text, render_pair
+from backtranslation.models.prompts import Kind, PromptSet, backward_message, forward_message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NO_LABEL = -100
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """One training example: the token ids of prompt and reply (32-bit: a training set holds millions)."""
+
+    id: str
+    ids: "array[int]"
+    prompt_tokens: int
+
+    @property
+    def labels(self) -> list[int]:
+        """The ids of the reply; NO_LABEL in place of the prompt, of which nothing is learnt."""
+        return [NO_LABEL] * self.prompt_tokens + self.ids[self.prompt_tokens :].tolist()
+
+
+def encode_forward(
+    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, pair: Row, kind: Kind, max_length: int
+) -> EncodedPair:
+    """A row {"id", "instruction", "response"} as a forward model learns it; a long instruction is cut.
+
+    Raises as `encode_pair` does.
+    """
+    message = partial(forward_message, prompts, kind=kind)
+    return encode_pair(tokenizer, pair["id"], message, pair["instruction"], pair["response"], max_length)
+
+
+def encode_backward(
+    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, pair: Row, max_length: int
+) -> EncodedPair:
+    """A row {"id", "instruction", "response"} as the backward model learns it; a long response is cut.
+
+    Raises as `encode_pair` does.
+    """
+    message = partial(backward_message, prompts)
+    return encode_pair(tokenizer, pair["id"], message, pair["response"], pair["instruction"], max_length)
+
+
+def encode_pair(
+    tokenizer: "PreTrainedTokenizerBase",
+    row_id: str,
+    message: Callable[[str], str],
+    source: str,
+    target: str,
+    max_length: int,
+) -> EncodedPair:
+    """Token ids and labels of `message(source)` and its reply `target`, at most `max_length` tokens together.
+
+    The prompt is tokenized apart from the reply, since generation sees it alone. A row that is too long loses words at
+    the end of its source, never of its target. Raises DataError naming the row when the target is empty, or does not
+    fit even so.
+    """
+    if not target.strip():
+        raise DataError(f"row {row_id}: the target is empty, there is nothing to learn")
+    while True:
+        prompt, reply = render_pair(tokenizer, message(source), target)
+        prompt_ids, reply_ids = encode_text(tokenizer, prompt), encode_text(tokenizer, reply)
+        excess = len(prompt_ids) + len(reply_ids) - max_length
+        if excess <= 0:
+            return EncodedPair(row_id, array("i", prompt_ids + reply_ids), len(prompt_ids))
+        source = _shorten(source, excess / len(encode_text(tokenizer, source)) if source else 1)
+        if not source:
+            raise DataError(
+                f"row {row_id}: its target of {len(reply_ids)} tokens and the words around it do not fit into"
+                f" max_length ({max_length} tokens)"
+            )
+
+
+def _shorten(text: str, share: float) -> str:
+    """The text without (at least) this share of its characters, cut between words; empty if no word is left."""
+    kept = int(len(text) * (1 - min(share, 1)))
+    head = text[: min(kept, len(text) - 1)]
+    return head.rsplit(maxsplit=1)[0] if len(head.split()) > 1 else ""
