@@ -23,7 +23,7 @@ from backtranslation.jobs.leases import visible_gpus
 from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import StageCall
-from backtranslation.settings.base_model import hub_name, looks_like_folder
+from backtranslation.settings.base_model import name_on_hub, looks_like_folder
 from backtranslation.settings.checks import check_files, check_gpus, check_packages
 from backtranslation.settings.miniature import miniature_files
 from backtranslation.settings.run import load_settings, model_names

@@ -62,7 +62,7 @@ rule judge_answers:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            judge=hub_name(settings.evaluation.judge),
+            judge=name_on_hub(settings.evaluation.judge),
             generation=settings.generation,
         ),
         sources=source_state(

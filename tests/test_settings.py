@@ -7,7 +7,7 @@ import pytest
 import yaml
 from helpers.configurations import CONFIGS, ROOT, leaves, smallest
 
-from backtranslation.settings.base_model import BaseModelSettings, HubName, hub_name
+from backtranslation.settings.base_model import BaseModelSettings, HubName, name_on_hub
 from backtranslation.settings.checks import check_files
 from backtranslation.settings.corpus import Deduplication
 from backtranslation.settings.generation import Generation
@@ -125,7 +125,7 @@ def test_a_model_is_a_name_on_the_hub_or_a_folder_whose_content_counts(tmp_path:
     assert named.hub_name() == HubName(path="owner/model", revision="abc")
     assert BaseModelSettings(path=str(tmp_path)).hub_name() is None
     assert BaseModelSettings(path="./model").hub_name() is None
-    assert hub_name(None) is None
+    assert name_on_hub(None) is None
 
 
 def test_miniature_supplies_pages_and_pairs() -> None:

@@ -21,13 +21,13 @@ from backtranslation.models.prompts import PromptSet
 from backtranslation.models.training import (
     TABLE_COLUMNS,
     Layout,
-    Plan,
     TrainingError,
+    TrainingSteps,
+    count_steps,
     fill_steps,
     fine_tune,
     keeps_examples_apart,
     learning_rates,
-    make_plan,
     order_rows,
     pack_pairs,
     spread_rows,
@@ -65,7 +65,7 @@ def train(
 @pytest.mark.parametrize("row", PAPER)
 def test_the_schedule_gives_the_papers_passes_and_batch_at_its_sizes(row: ScheduleRow) -> None:
     """Every example in a row of its own, so that rows and examples are the same."""
-    plan = make_plan(Training(schedule=PAPER), row.examples, row.examples)
+    plan = count_steps(Training(schedule=PAPER), row.examples, row.examples)
     assert (plan.steps, plan.rows_per_step) == (row.steps, row.batch_size)
 
 
@@ -74,7 +74,7 @@ def test_the_schedule_interpolates_passes_on_the_logarithm_of_the_size() -> None
     passes = [
         plan.steps * plan.rows_per_step / size
         for size in (10, 100, 800, 1600, 3200, 12_800, 51_200, 500_000)
-        for plan in [make_plan(training, size, size)]
+        for plan in [count_steps(training, size, size)]
     ]
     # 1,600 lies halfway between 800 (3 passes) and 3,200 (5), 12,800 halfway between 3,200 (5) and 51,200 (1).
     assert passes == pytest.approx([2.4, 2.4, 3, 4, 5, 3, 1, 1], rel=0.01)
@@ -86,8 +86,8 @@ def test_the_schedule_interpolates_passes_on_the_logarithm_of_the_size() -> None
 )
 def test_the_rows_of_a_step_are_spread(rows_per_device: int, processes: int, expected: tuple[int, int]) -> None:
     """32 examples a step where a row holds two of them: 16 rows, on whatever machine."""
-    plan = make_plan(Training(batch_size=32, epochs=2), examples=2000, rows=1000)
-    assert plan == Plan(steps=125, rows_per_step=16)
+    plan = count_steps(Training(batch_size=32, epochs=2), examples=2000, rows=1000)
+    assert plan == TrainingSteps(steps=125, rows_per_step=16)
     layout = spread_rows(plan.rows_per_step, rows_per_device, processes)
     assert layout == Layout(processes, *expected)
     rows = [[pair] for pair in map(empty_pair, range(plan.steps * plan.rows_per_step))]
@@ -103,7 +103,7 @@ def empty_pair(number: int) -> EncodedPair:
 
 
 def test_a_tiny_training_set_still_takes_a_step() -> None:
-    plan = make_plan(Training(batch_size=32, epochs=0.1), examples=3, rows=1)
+    plan = count_steps(Training(batch_size=32, epochs=0.1), examples=3, rows=1)
     assert plan.steps >= 1 and plan.rows_per_step >= 1
 
 
@@ -117,7 +117,7 @@ def test_the_learning_rate_falls_linearly_to_the_final_one() -> None:
 
 def test_every_pass_holds_every_row_once(encoded: list[EncodedPair]) -> None:
     packed = [[pair] for pair in encoded]
-    plan = make_plan(changed(FAST, epochs=3), len(packed), len(packed))
+    plan = count_steps(changed(FAST, epochs=3), len(packed), len(packed))
     rows = order_rows(packed, plan, 1)
     passes = [[row[0].id for row in rows[start : start + 32]] for start in (0, 32, 64)]
     assert len(rows) == 96
@@ -234,7 +234,7 @@ def test_only_whole_checkpoints_are_used_and_the_last_of_them(tmp_path: Path) ->
 
 def test_a_step_has_five_rows(encoded: list[EncodedPair]) -> None:
     rows = pack_pairs(encoded, FIVE_ROWS.max_length, apart=True)
-    assert make_plan(FIVE_ROWS, len(encoded), len(rows)).rows_per_step == 5
+    assert count_steps(FIVE_ROWS, len(encoded), len(rows)).rows_per_step == 5
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

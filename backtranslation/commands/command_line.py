@@ -25,7 +25,7 @@ from backtranslation.commands.verification import describe_faults, describe_kept
 from backtranslation.commands.workflow_jobs import find_snakefile, list_jobs
 from backtranslation.jobs.process import run_script
 
-Answer = tuple[Any, list[str]]
+Reply = tuple[Any, list[str]]
 # Text of web pages and models must not steer the terminal.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -38,7 +38,7 @@ class Command:
     """
 
     add_options: Callable[[argparse.ArgumentParser], None]
-    answer: Callable[[argparse.Namespace], Answer]
+    answer: Callable[[argparse.Namespace], Reply]
     finds_faults: bool = False
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(args: argparse.Namespace) -> None:
-    """Answer, print, and say by the exit code whether faults were found."""
+    """Reply, print, and say by the exit code whether faults were found."""
     value, lines = args.command.answer(args)
     print_answer((value, lines), args.json)
     if args.command.finds_faults and value:
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def print_answer(answer: Answer, as_json: bool) -> None:
+def print_answer(answer: Reply, as_json: bool) -> None:
     """Print to standard output; a reader that has had enough, such as `head`, is no fault."""
     value, lines = answer
     text = json.dumps(value, indent=2) if as_json else CONTROL_CHARACTERS.sub("\ufffd", "\n".join(lines))
@@ -144,20 +144,20 @@ def run(arguments: Sequence[str]) -> NoReturn:
     os.execv(sys.executable, command)
 
 
-def init(args: argparse.Namespace) -> Answer:
+def init(args: argparse.Namespace) -> Reply:
     """Write a configuration for a run on your own pages, with every setting explained."""
     write_configuration(args.path)
     return {"configfile": str(args.path)}, describe_configuration(args.path)
 
 
-def plan(args: argparse.Namespace) -> Answer:
+def plan(args: argparse.Namespace) -> Reply:
     """Say which results a run will find and which it will compute, why, and what that took before."""
     jobs = list_jobs(args.configfile, args.target, args.snakefile)
     planned = plan_jobs(jobs)
     return [asdict(job) for job in planned], [*name_stores(jobs), *describe_plan(planned)]
 
 
-def status(args: argparse.Namespace) -> Answer:
+def status(args: argparse.Namespace) -> Reply:
     """Stages that run now and how far they are, interrupted ones, and finished iterations. Changes nothing."""
     results = results_of(args.configfile)
     work, iterations = list_work(results), list_iterations(results)
@@ -165,27 +165,27 @@ def status(args: argparse.Namespace) -> Answer:
     return value, [name_results(results), *describe_status(work, iterations)]
 
 
-def trace(args: argparse.Namespace) -> Answer:
+def trace(args: argparse.Namespace) -> Reply:
     """Everything about one example: page, segment, instruction, scores, and the training sets that hold it."""
     results = results_of(args.configfile)
     found = trace_example(results, args.id)
     return asdict(found), [name_results(results), *describe_trace(found)]
 
 
-def verify(args: argparse.Namespace) -> Answer:
+def verify(args: argparse.Namespace) -> Reply:
     """Check every result against its manifest and the present settings. Reads every file; exit code 1 for a fault."""
     jobs = list_jobs(args.configfile, snakefile=args.snakefile)
     faults = verify_results(jobs)
     return [asdict(fault) for fault in faults], [*name_stores(jobs), *describe_faults(faults)]
 
 
-def keep(args: argparse.Namespace) -> Answer:
+def keep(args: argparse.Namespace) -> Reply:
     """Accept results that are there under the present settings, code and inputs. Their manifests say so for ever."""
     kept = keep_paths(list_jobs(args.configfile, snakefile=args.snakefile), args.paths)
     return [asdict(result) for result in kept], describe_kept(kept)
 
 
-def gc(args: argparse.Namespace) -> Answer:
+def gc(args: argparse.Namespace) -> Reply:
     """Remove stored results that no path of the results folder refers to, and work that no job wants any more."""
     results = results_of(args.configfile)
     unused = remove_unused(results, args.keep_days, args.dry_run)

@@ -7,7 +7,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from re import match
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -51,6 +50,12 @@ class OutputRecord(BaseModel):
     bytes: int
     rows: int | None = None
     files: dict[str, str] | None = None
+
+    def digests(self, folder: Path) -> dict[Path, str]:
+        """The digest of each of its files, where `folder` holds the result."""
+        if self.files is None:
+            return {folder / self.file: self.digest}
+        return {folder / self.file / name: digest for name, digest in self.files.items()}
 
 
 class Kept(BaseModel):
@@ -97,8 +102,9 @@ def make_key(job: Job, inputs: dict[str, list[str]]) -> str:
 
 def suffix(path: str) -> str:
     """The end of a path that says what kind of file it is: .jsonl.zst, .json, nothing for a folder."""
-    found = match(r".*?((\.[a-z]+)?\.(zst|gz)|\.[a-z]+)?$", Path(path).name)
-    return found[1] or "" if found else ""
+    suffixes = [part for part in Path(path).suffixes if part[1:].isalpha()]
+    is_compressed = suffixes[-1:] in ([".zst"], [".gz"])
+    return "".join(suffixes[-2:] if is_compressed else suffixes[-1:])
 
 
 def short_digest(value: Any) -> str:

@@ -83,8 +83,7 @@ def _read_stored_again(store: Path, path: str, record: OutputRecord) -> None:
     """Digest the stored files of a damaged path anew: they may be the same files, and their times may not show it."""
     name = read_name(store, path)
     assert name is not None  # it has a record
-    for file in record.files or [""]:
-        stored = result_folder(store, name.stage, name.key) / record.file / file
+    for stored in record.digests(result_folder(store, name.stage, name.key)):
         if stored.exists():
             remember_digest(store / "digests", stored, read_digest(stored))
 
@@ -239,8 +238,8 @@ def _commit(store: Path, folder: Path, manifest: Manifest) -> None:
     _sync(place.parent)
     for records in manifest.outputs.values():
         for record in records:
-            for name, digest in (record.files or {"": record.digest}).items():
-                remember_digest(store / "digests", place / record.file / name, digest)
+            for path, digest in record.digests(place).items():
+                remember_digest(store / "digests", path, digest)
 
 
 def _sync(path: Path) -> None:

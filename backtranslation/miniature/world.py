@@ -9,11 +9,19 @@ from random import Random
 from typing import Any
 
 from backtranslation.miniature.kinds import COMMON_KINDS, KINDS, RARE_SHARE, SEED_CATEGORIES
-from backtranslation.miniature.pages import Page, article, foreign_page, link_page, missing_page, picture, write_warc
 from backtranslation.miniature.passages import Block, Passage, Topic, clean_passage, draw_topic, request
 from backtranslation.miniature.pretraining import draw_passage
 from backtranslation.miniature.recognition import normalise
 from backtranslation.miniature.subjects import subjects
+from backtranslation.miniature.web_pages import (
+    Page,
+    article,
+    foreign_page,
+    link_page,
+    missing_page,
+    picture,
+    write_warc,
+)
 from backtranslation.settings.miniature import Miniature
 
 Row = dict[str, Any]

@@ -23,7 +23,7 @@ from backtranslation.settings.training import Training
 SHARDED_FROM = 0.7
 CHECKPOINTED_FROM = 1 / 3
 
-Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 
 class ShardingError(UserError):
@@ -91,7 +91,7 @@ def end_processes(processes: PartialState) -> None:
         processes.destroy_process_group()
 
 
-def ask_first_process(question: Callable[[], Answer]) -> Answer:
+def ask_first_process(question: Callable[[], Found]) -> Found:
     """The answer that the first process finds, in all processes."""
     answer = [question() if PartialState().is_main_process else None]
     return broadcast_object_list(answer)[0]

@@ -77,7 +77,7 @@ class TrainingError(UserError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSteps:
     """How many steps a training takes, and how many packed rows one step has, all processes together."""
 
     steps: int
@@ -124,7 +124,7 @@ def fine_tune(
     loaded = load_for_training(base, training, checkpoint, processes, random_seed)
     apart = ask_first_process(lambda: keeps_examples_apart(loaded.model, pairs))
     packed = pack_pairs(pairs, training.max_length, apart)
-    plan = make_plan(training, len(pairs), len(packed))
+    plan = count_steps(training, len(pairs), len(packed))
     layout = spread_rows(plan.rows_per_step, training.rows_per_device, processes.num_processes)
     rows = order_rows(packed, plan, random_seed)
     checkpoints = Checkpoints(work, seconds=training.save_minutes * 60)
@@ -213,11 +213,11 @@ def keeps_examples_apart(model: PreTrainedModel | PeftModel, pairs: Sequence[Enc
     return bool(difference <= rounding * alone.abs().max())
 
 
-def make_plan(training: Training, examples: int, rows: int) -> Plan:
+def count_steps(training: Training, examples: int, rows: int) -> TrainingSteps:
     """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many."""
     batch_size, passes = _batch_size_and_passes(training, examples)
     rows_per_step = max(1, round(batch_size * rows / examples))
-    return Plan(max(1, round(passes * rows / rows_per_step)), rows_per_step)
+    return TrainingSteps(max(1, round(passes * rows / rows_per_step)), rows_per_step)
 
 
 def spread_rows(rows_per_step: int, rows_per_device: int, processes: int) -> Layout:
@@ -237,7 +237,7 @@ def _batch_size_and_passes(training: Training, examples: int) -> tuple[int, floa
     return reached[-1].batch_size, float(np.interp(math.log(examples), sizes, passes))
 
 
-def order_rows(packed: Sequence[PackedRow], plan: Plan, random_seed: int) -> list[PackedRow]:
+def order_rows(packed: Sequence[PackedRow], plan: TrainingSteps, random_seed: int) -> list[PackedRow]:
     """Exactly the rows of all steps: one shuffled pass after the other, so that no step is ever a partial one."""
     shuffled = random.Random(random_seed)
     rows: list[PackedRow] = []
@@ -246,7 +246,7 @@ def order_rows(packed: Sequence[PackedRow], plan: Plan, random_seed: int) -> lis
     return rows[: plan.steps * plan.rows_per_step]
 
 
-def fill_steps(rows: Sequence[PackedRow], plan: Plan, layout: Layout) -> list[PackedRow]:
+def fill_steps(rows: Sequence[PackedRow], plan: TrainingSteps, layout: Layout) -> list[PackedRow]:
     """The rows, with empty ones after those of each step where its layout has places to spare."""
     spare: list[PackedRow] = [[]] * (layout.places - plan.rows_per_step)
     starts = range(0, len(rows), plan.rows_per_step)
@@ -395,14 +395,14 @@ def write_table(path: Path, state: TrainerState) -> None:
             print(*(f"{row[column]:.7g}" for column in TABLE_COLUMNS), sep="\t", file=stream)
 
 
-def _tokens_until_step(rows: Sequence[PackedRow], plan: Plan) -> list[int]:
+def _tokens_until_step(rows: Sequence[PackedRow], plan: TrainingSteps) -> list[int]:
     """Tokens, without padding, that have been seen after every step."""
     sums = list(accumulate(sum(len(pair.ids) for pair in row) for row in rows))
     return sums[plan.rows_per_step - 1 :: plan.rows_per_step]
 
 
 def _trainer_arguments(
-    training: Training, plan: Plan, layout: Layout, sharded: bool, folder: Path, random_seed: int
+    training: Training, plan: TrainingSteps, layout: Layout, sharded: bool, folder: Path, random_seed: int
 ) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -32,7 +32,7 @@ class BaseModelSettings(ModelLoading):
 
     def hub_name(self) -> "HubName | None":
         """Its name on the hub; None for a folder, which is identified by its content."""
-        return HubName(path=self.path, revision=self.revision) if hub_name(self.path) else None
+        return HubName(path=self.path, revision=self.revision) if name_on_hub(self.path) else None
 
 
 class HubName(Slice):
@@ -42,7 +42,7 @@ class HubName(Slice):
     revision: str | None
 
 
-def hub_name(path: str | None) -> str | None:
+def name_on_hub(path: str | None) -> str | None:
     """A model's name on the hub; None for a folder, which is identified by its content."""
     return None if path is None or looks_like_folder(path) else path
 

@@ -125,4 +125,6 @@ def json_schema() -> str:
 def model_names(settings: Settings) -> list[str]:
     """Forward models in the order of the method, the control last."""
     names = [f"M{iteration}" for iteration in range(settings.iterations + 1)]
-    return names + ["unselected"] * (settings.evaluation.unselected_control and settings.iterations > 0)
+    if settings.evaluation.unselected_control and settings.iterations:
+        names.append("unselected")
+    return names
