@@ -130,10 +130,6 @@ ACCEPTED_LINTS = {
     "Specify a conda environment or container for each rule.",
     # A function that only one rule uses stands beside it.
     "Mixed rules and functions in same snakefile.",
-    # The paths of interpreter, scripts and store must not make a result stale; see docs/architecture.md.
-    "Shell command directly uses variable PYTHON from outside of the rule",
-    "Shell command directly uses variable SCRIPTS from outside of the rule",
-    "Shell command directly uses variable STORE from outside of the rule",
 }
 
 
