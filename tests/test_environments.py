@@ -1,5 +1,6 @@
 """The pinned environments in envs/: they agree with pyproject.toml and with each other, and can be installed."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -90,11 +91,15 @@ def environment(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.long
-def test_a_fresh_environment_of_the_locked_releases_runs_the_project(
+def test_a_wheel_in_a_fresh_environment_of_the_locked_releases_runs_the_workflow(
     environment: Path, dependencies: dict[str, Requirement], tmp_path: Path
 ) -> None:
+    """In an empty folder: nothing but the wheel and what it needs."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+
     def run(*command: str | Path) -> str:
-        done = subprocess.run([environment / command[0], *command[1:]], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([environment / command[0], *command[1:]], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -102,8 +107,18 @@ def test_a_fresh_environment_of_the_locked_releases_runs_the_project(
     install = ("python", "-m", "pip", "install", "--quiet", "--no-compile")
     run(*install, "--no-deps", "--require-hashes", "-r", LOCK)
     run(*install, str(dependencies["torch"]))
-    run(*install, "--no-deps", ROOT)
+    run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT)
+    [wheel] = tmp_path.glob("*.whl")
+    run(*install, "--no-deps", wheel)
     run("python", "-m", "pip", "check")
     modules = [MODULES.get(name, name) for name in dependencies]
     run("python", "-c", "import " + ", ".join(modules))
-    assert "usage: backtranslation" in run("backtranslation", "--help")
+
+    assert run("backtranslation", "--version").split() == ["backtranslation", wheel.name.split("-")[1]]
+    assert "generate_miniature_world" in run("backtranslation", "run", "--dry-run")
+    run("backtranslation", "run", "--cores", "2", "results/segments/funnel.tsv")
+    planned = {job["stage"]: job["state"] for job in json.loads(run("backtranslation", "plan", "--json"))}
+    assert (planned["deduplicate_segments"], planned["build_report"]) == ("found", "waits")
+    assert "Nothing is running" in run("backtranslation", "status")
+    run("backtranslation", "init")
+    assert yaml.safe_load((folder / "my-run.yaml").read_text())["base_model"]
