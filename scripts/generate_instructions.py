@@ -31,20 +31,13 @@ def generate_instructions(
     prompt: template that asks for an instruction, .jinja
     instructions: what the model wrote, .jsonl.zst
     """
-    from backtranslation.models.chat import render_prompt
-    from backtranslation.models.engine import Request, generate_all, load_engine, row_seed
+    from backtranslation.models.engine import generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, backward_message
 
     prompts = PromptSet(Prompts(backward=str(prompt)))
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
-    requests = [
-        Request(
-            segment["id"],
-            render_prompt(tokenizer, backward_message(prompts, segment["text"])),
-            row_seed(spec.random_seed, segment["id"], "generate_instructions"),
-        )
-        for segment in read_rows(segments)
-    ]
+    messages = ((row["id"], backward_message(prompts, row["text"])) for row in read_rows(segments))
+    requests = make_requests(tokenizer, messages, spec.random_seed, "generate_instructions")
     completions = generate_all(engine, requests, spec.sampling, workplace.folder / "completions.jsonl")
     write_rows(
         instructions,

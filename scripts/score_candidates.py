@@ -32,23 +32,19 @@ def score_candidates(
     prompt: template with the rubric, .jinja
     judgements: what the model wrote, .jsonl.zst
     """
-    from backtranslation.models.chat import render_prompt
     from backtranslation.models.choices import SCORE_CHOICES, text_before_score
-    from backtranslation.models.engine import Request, choose_all, generate_all, load_engine, row_seed
+    from backtranslation.models.engine import choose_all, generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=str(prompt)))
     (workplace.folder / "label.txt").write_text(prompts.score_label, encoding="utf-8")  # for readers of the journal
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
-    requests = [
-        Request(
-            row["id"],
-            render_prompt(tokenizer, score_message(prompts, row["instruction"], row["response"])),
-            row_seed(spec.random_seed, row["id"], "score_candidates"),
-        )
+    messages = (
+        (row["id"], score_message(prompts, row["instruction"], row["response"]))
         for row in read_rows(candidates)
         if row["rejection"] is None
-    ]
+    )
+    requests = make_requests(tokenizer, messages, spec.random_seed, "score_candidates")
     written = generate_all(engine, requests, spec.sampling, workplace.folder / "completions.jsonl")
     until_score = [
         (request.id, text_before_score(request.prompt, written[request.id].text, prompts.score_label))

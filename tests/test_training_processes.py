@@ -111,7 +111,6 @@ def test_two_trainings_in_two_processes_at_once(command: Command, tmp_path: Path
     ("method", "before", "sharding", "after"),
     [
         ("full", 1, "auto", 1),
-        pytest.param("full", 1, "auto", 2, marks=pytest.mark.long),
         pytest.param("lora", 2, "auto", 1, marks=pytest.mark.long),
         pytest.param("lora", 1, "always", 2, marks=pytest.mark.long),
         pytest.param("full", 2, "always", 1, marks=pytest.mark.long),
@@ -164,18 +163,13 @@ def test_sigterm_saves_a_checkpoint_and_ends(processes: int, command: Command, t
     assert_same_training(tmp_path / "quiet/model", tmp_path / "stopped/model")
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_sigterm_saves_a_checkpoint_when_nobody_reads_the_log_any_more(
-    processes: int, command: Command, tmp_path: Path
-) -> None:
+def test_sigterm_saves_a_checkpoint_when_nobody_reads_the_log_any_more(command: Command, tmp_path: Path) -> None:
     """The `tee` of the log ends by the same signal, which reaches the script alone, as `kill` would send it."""
     tee = subprocess.Popen(["tee", tmp_path / "log"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    script = subprocess.Popen(
-        command("stopped", changed(LONGER, processes=processes)), stdout=tee.stdin, stderr=tee.stdin
-    )
+    script = subprocess.Popen(command("stopped", LONGER), stdout=tee.stdin, stderr=tee.stdin)
     assert tee.stdin is not None
     tee.stdin.close()
-    wait_for_steps(script, processes)
+    wait_for_steps(script, 1)
     tee.terminate()
     tee.wait()
     script.terminate()

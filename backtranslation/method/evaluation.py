@@ -14,9 +14,8 @@ from torch.nn import functional
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import Progress
-from backtranslation.models.chat import render_prompt
 from backtranslation.models.choices import JUDGEMENT_CHOICES, text_before_judgement
-from backtranslation.models.engine import Engine, Request, choose_all, generate_all, row_seed
+from backtranslation.models.engine import Engine, choose_all, generate_all, make_requests
 from backtranslation.models.pairs import NO_LABEL, EncodedPair
 from backtranslation.models.prompts import PromptSet, forward_message
 from backtranslation.settings.generation import Sampling
@@ -96,14 +95,8 @@ def answer_instructions(
     journal: Path,
 ) -> list[Row]:
     """Answers to held-out instructions: {"id", "instruction", "reference", "answer"}, in the order of the pairs."""
-    requests = [
-        Request(
-            pair["id"],
-            render_prompt(tokenizer, forward_message(prompts, pair["instruction"], "answer")),
-            row_seed(random_seed, pair["id"], "evaluate_model"),
-        )
-        for pair in pairs
-    ]
+    messages = ((pair["id"], forward_message(prompts, pair["instruction"], "answer")) for pair in pairs)
+    requests = make_requests(tokenizer, messages, random_seed, "evaluate_model")
     answers = generate_all(engine, requests, sampling, journal)
     return [
         {

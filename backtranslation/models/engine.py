@@ -6,7 +6,7 @@ what the texts are for.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from backtranslation.errors import UserError
 from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress
+from backtranslation.models.chat import render_prompt
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
@@ -96,6 +97,16 @@ def choose_all(
 
     rows = complete_journal(journal, choose_missing)
     return {row_id: row["shares"] for row_id, row in rows.items()}
+
+
+def make_requests(
+    tokenizer: "PreTrainedTokenizerBase", messages: Iterable[tuple[str, str]], random_seed: int, stage: str
+) -> list[Request]:
+    """Requests for what a model is asked: (row id, message) -> its prompt, with the random seed of the row."""
+    return [
+        Request(row_id, render_prompt(tokenizer, message), row_seed(random_seed, row_id, stage))
+        for row_id, message in messages
+    ]
 
 
 def row_seed(random_seed: int, row_id: str, stage: str) -> int:

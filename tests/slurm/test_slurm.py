@@ -55,7 +55,8 @@ def make_parts(folder: Path, parts: Iterable[str], memory: int = 800) -> Path:
     for part in parts:
         write_rows(folder / f"parts/{part}.jsonl", ({"id": row, "part": part} for row in ROWS))
     shutil.copytree(ROOT / "backtranslation", folder / "backtranslation")
-    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    for name in ("profiles", "scripts"):  # the profile asks which stages run a model
+        shutil.copytree(ROOT / name, folder / name)
     edit(folder / f"{PROFILE}/config.yaml", "memory: 8000 ", f"memory: {memory} ")
     shutil.copy(HELPERS / "faulty_stage.py", folder)
     shutil.copy(HELPERS / "faulty.smk", folder / "Snakefile")
