@@ -11,18 +11,22 @@ SNAKEFILE = WORKFLOW / "Snakefile"
 SCRIPTS = WORKFLOW / "scripts"
 
 
+# What a configuration may name without having it: names as in a checkout, and where they lie.
+NAMED = {"prompts": WORKFLOW / "prompts", "backtranslation/miniature/base": PACKAGE / "miniature" / "base"}
+
+
 def find_file(path: str) -> str:
     """A path of the configuration: relative to the working directory or, where that has none, what ships under it."""
     if Path(path).is_absolute() or Path(path).exists():
         return path
-    shipped = (folder / path for folder in _FOLDERS)
-    return next((str(file) for file in shipped if file.exists()), path)
+    return next((str(file) for file in _shipped_files(path) if file.exists()), path)
 
 
-def searched_folders() -> str:
-    """Where `find_file` looks, for messages."""
-    return " and ".join(dict.fromkeys(map(str, (Path.cwd(), *_FOLDERS))))
+def _shipped_files(path: str) -> list[Path]:
+    """Where a path is if it ships."""
+    return [place / Path(path).relative_to(name) for name, place in NAMED.items() if Path(path).is_relative_to(name)]
 
 
-# Templates are named from the workflow's folder, the model of the default run from that of the package.
-_FOLDERS = (WORKFLOW, PACKAGE.parent)
+def searched_places(path: str) -> str:
+    """Where `find_file` looks for a path, for messages."""
+    return " and ".join(map(str, [Path.cwd() / path, *_shipped_files(path)]))

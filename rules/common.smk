@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from backtranslation import layout
+from backtranslation.commands.templates import check_templates
 from backtranslation.commands.workflow_jobs import (
     LOOK_AT_ALL,
     check_jobs,
@@ -35,6 +36,7 @@ try:
     settings = load_settings(read_configuration(config, WORKFLOW / "config.yaml"))
     check_files(settings)
     check_packages(settings)
+    check_templates(settings.prompts)
     # On a cluster it is not this machine that has the GPUs.
     GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None
     check_gpus(settings, GPUS or 0)
@@ -46,9 +48,9 @@ MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
-# How every rule calls its script. The shell and `tee` ignore SIGTERM, which a cluster sends to all processes of a job
+# How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM, which a cluster sends to all processes of a job
 # at once: they must outlive a training that then saves a checkpoint.
-STAGE = "trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
+STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
 
 
 pathvars:

@@ -29,7 +29,7 @@ def training_spec(wildcards):
     return spec(
         task=task(wildcards),
         loading=settings.base_model.loading(),
-        hub_name=settings.base_model.hub_name(),
+        hub_name=settings.base_model.on_hub(),
         tags=settings.prompts.only("seed_tag", "augmented_tag") if task(wildcards) == "forward" else {},
         training=training(wildcards),
         random_seed=settings.random_seed,

@@ -6,6 +6,7 @@ Writes rows {"id", "raw", "tokens", "finished"}: what the model wrote, its lengt
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
+from backtranslation.jobs.work_files import COMPLETIONS
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts
@@ -38,7 +39,7 @@ def generate_instructions(
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
     messages = ((row["id"], backward_message(prompts, row["text"])) for row in read_rows(segments))
     requests = make_requests(tokenizer, messages, spec.random_seed, "generate_instructions")
-    completions = generate_all(engine, requests, spec.sampling, workplace.folder / "completions.jsonl")
+    completions = generate_all(engine, requests, spec.sampling, workplace.folder / COMPLETIONS)
     write_rows(
         instructions,
         (

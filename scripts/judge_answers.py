@@ -44,7 +44,7 @@ def judge_answers(
     if judge_path is None:
         raise SettingsError("--judge is missing, and the spec names none")
 
-    from backtranslation.method.evaluation import judge_in_both_orders
+    from backtranslation.method.judging import judge_in_both_orders
     from backtranslation.models.engine import load_engine
     from backtranslation.models.prompts import PromptSet
 

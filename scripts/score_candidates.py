@@ -7,6 +7,7 @@ place of its score (they sum to 1).
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
+from backtranslation.jobs.work_files import COMPLETIONS, LABEL
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts
@@ -37,7 +38,7 @@ def score_candidates(
     from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=str(prompt)))
-    (workplace.folder / "label.txt").write_text(prompts.score_label, encoding="utf-8")  # for readers of the journal
+    (workplace.folder / LABEL).write_text(prompts.score_label, encoding="utf-8")
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
     messages = (
         (row["id"], score_message(prompts, row["instruction"], row["response"]))
@@ -45,7 +46,7 @@ def score_candidates(
         if row["rejection"] is None
     )
     requests = make_requests(tokenizer, messages, spec.random_seed, "score_candidates")
-    written = generate_all(engine, requests, spec.sampling, workplace.folder / "completions.jsonl")
+    written = generate_all(engine, requests, spec.sampling, workplace.folder / COMPLETIONS)
     until_score = [
         (request.id, text_before_score(request.prompt, written[request.id].text, prompts.score_label))
         for request in requests

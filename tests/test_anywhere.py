@@ -94,8 +94,17 @@ def test_an_own_prompt_beats_the_one_that_ships(tmp_path: Path) -> None:
     [
         ({"seed": {"path": "none.jsonl"}}, "config: seed.path: no such file: none.jsonl (looked in {here})"),
         (
-            {"prompts": {"score": "none.jinja"}},
-            f"config: prompts.score: no such file: none.jinja (looked in {{here}} and {ROOT})",
+            {"prompts": {"score": "prompts/none.jinja"}},
+            "config: prompts.score: no such file: prompts/none.jinja (looked for {here}/prompts/none.jinja and"
+            f" {ROOT}/prompts/none.jinja)",
+        ),
+        (
+            {"prompts": {"score": "seed.jsonl"}},
+            "seed.jsonl: must use the variables instruction, response (found: none)",
+        ),
+        (
+            {"evaluation": {"judge": "./docs"}},
+            "config: evaluation.judge: no model (config.json) in the folder ./docs (looked for {here}/docs)",
         ),
         (
             {"corpus": {"sources": [{"name": "own", "paths": ["none.jsonl"]}]}},
@@ -126,6 +135,14 @@ def snapshot(folder: Path) -> str:
     return f'gitfile("{folder}", path="Snakefile", tag="v1")'
 
 
+def test_a_template_without_its_label_stops_before_any_job(tmp_path: Path) -> None:
+    own_run(tmp_path / "here", prompts={"judge": "judge.jinja"})
+    (tmp_path / "here/judge.jinja").write_text("{{ instruction }} {{ first }} {{ second }} Better:")
+    command = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "mine.yaml", "--dry-run")
+    said = snakemake(tmp_path / "here", *command, fails=True)
+    assert "judge.jinja: " in said and '{% set label = "Better:" -%}' in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize("source", ["folder", "git repository"])
 def test_as_a_module_of_another_workflow(source: str, tmp_path: Path) -> None:
     """Its rules under other names, its results where its configuration says, and nothing of it in the other's rules."""
@@ -142,6 +159,21 @@ def test_as_a_module_of_another_workflow(source: str, tmp_path: Path) -> None:
     planned = json.loads(run(tmp_path / "here", "backtranslation.commands.command_line", "plan", "--json"))
     states = {job["stage"]: job["state"] for job in planned}
     assert states["prepare_seed"] == "found" and states["extract_segments"] == "computed"
+
+
+def test_commands_in_the_folder_of_another_workflow_speak_of_its_results(tmp_path: Path) -> None:
+    """In the layout that snakedeploy makes, and with a config.yaml that is not ours."""
+    own_run(tmp_path / "here", results="out")
+    (tmp_path / "here/workflow").mkdir()
+    text = OTHER_WORKFLOW.format(snakefile=f'"{ROOT / "Snakefile"}"', config='config["humpback"]')
+    (tmp_path / "here/workflow/Snakefile").write_text(f'configfile: "config.yaml"\n{text}')
+    own = yaml.safe_load((tmp_path / "here/mine.yaml").read_text())
+    (tmp_path / "here/config.yaml").write_text(yaml.safe_dump({"humpback": own, "other": 1}))
+    command = ("backtranslation.commands.command_line", "status")
+    assert "out: no results there" in run(tmp_path / "here", *command, fails=True)
+    snakemake(tmp_path / "here", "out/seed/train.jsonl.zst")
+    assert run(tmp_path / "here", *command).startswith("Results folder: out\n")
+    assert "Results folder: out" in run(tmp_path / "here", "backtranslation.commands.command_line", "gc", "--dry-run")
 
 
 def test_a_module_without_a_base_model_changes_the_default_run(tmp_path: Path) -> None:
@@ -171,6 +203,8 @@ def test_init_writes_a_configuration_with_every_setting_and_never_over_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    main(["init", "runs/first.yaml"])
+    assert "--configfile first.yaml" in Path("runs/first.yaml").read_text()
     main(["init"])
     assert "backtranslation run --configfile my-run.yaml" in capsys.readouterr().out
     text = Path("my-run.yaml").read_text()

@@ -578,7 +578,7 @@ def test_an_answer_is_about_the_run_of_the_settings_and_says_so(
     Path("changes.yaml").write_text("results: elsewhere\n")
     main([*arguments, "--configfile", "changes.yaml"])
     assert capsys.readouterr().out.startswith("Results folder: elsewhere\n")
-    with pytest.raises(SystemExit, match=r"error: results: no such folder in .*another one is meant \(--configfile\)"):
+    with pytest.raises(SystemExit, match=r"error: results: no results there .*another is meant \(--configfile\)"):
         main([*arguments])
 
 

@@ -569,7 +569,7 @@ def test_a_killed_training_in_two_processes_leaves_none_and_goes_on(
 
 # A workflow that is killed often
 
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = 20
 KILLS_IN_EACH = 3  # in a round, while rows or checkpoints of the stage are on disk
 SMALL = {
     "miniature": {"pages": 60, "warc_files": 1, "seed_pairs": 40, "held_out_pairs": 6},

@@ -115,8 +115,8 @@ def test_a_wrong_configuration_is_refused() -> None:
 
 
 def test_a_new_user_gets_every_key_with_the_settings_for_one_gpu() -> None:
-    text = starting_configuration(LORA)
-    assert text.startswith(f"{STARTING_HEADER}\n\n")
+    text = starting_configuration(LORA, "my-run.yaml")
+    assert text.startswith(STARTING_HEADER.format(name="my-run.yaml") + "\n\n")
     written, expected = yaml.safe_load(text), load_settings(LORA)
     assert load_settings(written) == expected
     complete = json.loads(expected.model_dump_json())

@@ -20,9 +20,9 @@ from backtranslation.method.evaluation import (
     PairLoss,
     answer_instructions,
     held_out_losses,
-    judge_in_both_orders,
     mean_loss,
 )
+from backtranslation.method.judging import judge_in_both_orders
 from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
 from backtranslation.models.pairs import EncodedPair, encode_forward

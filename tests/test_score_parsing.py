@@ -114,3 +114,10 @@ def test_a_small_shard_is_not_stopped_by_chance() -> None:
     check_unparsable([], 0.2)
     with pytest.raises(DataError):
         check_unparsable([good, good, bad] * 50, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("label", "raw"), [("评分\uff1a", "评分\uff1a4分"), ("評価:", "評価: 4です"), ("คะแนน:", "คะแนน: 4ครับ")]
+)
+def test_a_letter_behind_the_number_is_no_unit_where_words_are_not_separated(label: str, raw: str) -> None:
+    assert parse_score(raw, label) == (4, None)

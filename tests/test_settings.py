@@ -79,9 +79,10 @@ def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SettingsError) as error:
         check_files(settings)
     assert str(error.value).splitlines() == [
-        f"config: prompts.judge: no such file: prompts/none.jinja (looked in {ROOT})",
+        f"config: prompts.judge: no such file: prompts/none.jinja (looked for {ROOT}/prompts/none.jinja and"
+        f" {ROOT}/prompts/none.jinja)",
         f"config: seed.path: no such file: seed.jsonl (looked in {ROOT})",
-        f"config: base_model.path: no model (config.json) in the folder {tmp_path} (looked in {ROOT})",
+        f"config: base_model.path: no model (config.json) in the folder {tmp_path} (looked for {tmp_path})",
     ]
 
 
@@ -122,9 +123,9 @@ def test_the_identity_of_a_run_leaves_out_how_the_work_is_done() -> None:
 
 def test_a_model_is_a_name_on_the_hub_or_a_folder_whose_content_counts(tmp_path: Path) -> None:
     named = BaseModelSettings(path="owner/model", revision="abc")
-    assert named.hub_name() == HubName(path="owner/model", revision="abc")
-    assert BaseModelSettings(path=str(tmp_path)).hub_name() is None
-    assert BaseModelSettings(path="./model").hub_name() is None
+    assert named.on_hub() == HubName(path="owner/model", revision="abc")
+    assert BaseModelSettings(path=str(tmp_path)).on_hub() is None
+    assert BaseModelSettings(path="./model").on_hub() is None
     assert name_on_hub(None) is None
 
 

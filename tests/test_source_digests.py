@@ -288,6 +288,7 @@ MACHINERY = {
     "process": {"StoppedError", "die_with_parent", "run_script", "start_job"},
     "progress": {"Progress", "log", "report", "track"},
     "stage": {"PARENT", "run_stage"},
+    "work_files": {"COMPLETIONS", "LABEL"},
 }
 
 

@@ -87,20 +87,15 @@ def print_answer(answer: Reply, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every subcommand that speaks of a run."""
+def add_workflow_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every subcommand that speaks of a run: which one is meant."""
     parser.add_argument(
         "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
         help="settings of the run that is meant, as given to snakemake (default: those of the default run)",
     )  # fmt: skip
-
-
-def add_workflow_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every subcommand that looks at all jobs of a run."""
-    add_run_options(parser)
     parser.add_argument(
         "--snakefile", "-s", type=Path, metavar="FILE",
-        help="a workflow that uses this one as a module (default: ./Snakefile, else the one that ships)",
+        help="a workflow that uses this one as a module (default: that of the folder, else the one that ships)",
     )  # fmt: skip
 
 
@@ -126,7 +121,7 @@ def add_keep_options(parser: argparse.ArgumentParser) -> None:
 def add_trace_options(parser: argparse.ArgumentParser) -> None:
     """Options of `trace`."""
     parser.add_argument("id", metavar="ID", help="id of a segment, a seed pair or a held-out pair")
-    add_run_options(parser)
+    add_workflow_options(parser)
 
 
 def add_gc_options(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +130,7 @@ def add_gc_options(parser: argparse.ArgumentParser) -> None:
         "--keep-days", type=float, default=0, metavar="N", help="keep what was used in the last N days (default: 0)"
     )
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, only say what would go")
-    add_run_options(parser)
+    add_workflow_options(parser)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -159,7 +154,7 @@ def plan(args: argparse.Namespace) -> Reply:
 
 def status(args: argparse.Namespace) -> Reply:
     """Stages that run now and how far they are, interrupted ones, and finished iterations. Changes nothing."""
-    results = results_of(args.configfile)
+    results = results_of(args.configfile, args.snakefile)
     work, iterations = list_work(results), list_iterations(results)
     value = {"results": str(results), **status_value(work, iterations)}
     return value, [name_results(results), *describe_status(work, iterations)]
@@ -167,7 +162,7 @@ def status(args: argparse.Namespace) -> Reply:
 
 def trace(args: argparse.Namespace) -> Reply:
     """Everything about one example: page, segment, instruction, scores, and the training sets that hold it."""
-    results = results_of(args.configfile)
+    results = results_of(args.configfile, args.snakefile)
     found = trace_example(results, args.id)
     return asdict(found), [name_results(results), *describe_trace(found)]
 
@@ -187,7 +182,7 @@ def keep(args: argparse.Namespace) -> Reply:
 
 def gc(args: argparse.Namespace) -> Reply:
     """Remove stored results that no path of the results folder refers to, and work that no job wants any more."""
-    results = results_of(args.configfile)
+    results = results_of(args.configfile, args.snakefile)
     unused = remove_unused(results, args.keep_days, args.dry_run)
     value = {"results": str(results), "dry_run": args.dry_run, "folders": [asdict(item) for item in unused]}
     value["bytes_freed"] = sum(item.bytes_freed for item in unused)
@@ -197,7 +192,7 @@ def gc(args: argparse.Namespace) -> Reply:
 COMMANDS = {
     "init": Command(add_init_options, init),
     "plan": Command(add_plan_options, plan),
-    "status": Command(add_run_options, status),
+    "status": Command(add_workflow_options, status),
     "trace": Command(add_trace_options, trace),
     "verify": Command(add_workflow_options, verify, finds_faults=True),
     "keep": Command(add_keep_options, keep),

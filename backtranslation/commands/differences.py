@@ -43,15 +43,18 @@ def _module_differences(old: dict[str, str], new: dict[str, str]) -> Iterable[st
 
 
 def _input_differences(job: Job, digests: dict[str, list[str]], last: Manifest) -> Iterable[str]:
-    """The arguments whose inputs have other content, with the paths."""
-    for argument in sorted(digests.keys() | last.inputs.keys()):
-        old = [record.digest for record in last.inputs.get(argument, [])]
-        new = digests.get(argument, [])
-        changed = [path for path, digest in zip(job.inputs.get(argument, []), new, strict=True) if digest not in old]
+    """The inputs that have other content, with their paths; a port that only has another name is none."""
+    known = {record.digest for records in last.inputs.values() for record in records}
+    for port in sorted(digests.keys() & job.inputs.keys()):
+        changed = [path for path, digest in zip(job.inputs[port], digests[port], strict=True) if digest not in known]
         if changed:
             yield f"content of {list_names(changed)}"
-        elif old != new:
-            yield f"{argument}: {len(old)} inputs before, {len(new)} now, or in another order"
+        elif port in last.inputs and digests[port] != [record.digest for record in last.inputs[port]]:
+            yield f"{port}: {len(last.inputs[port])} inputs before, {len(digests[port])} now, or in another order"
+    wanted = {digest for found in digests.values() for digest in found}
+    for port in sorted(last.inputs.keys() - digests.keys()):
+        if not {record.digest for record in last.inputs[port]} <= wanted:
+            yield f"{port}: {len(last.inputs[port])} inputs before, none now"
 
 
 def list_names(names: list[str]) -> str:

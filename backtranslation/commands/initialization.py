@@ -13,7 +13,8 @@ EXAMPLE = WORKFLOW / "configs" / "lora-1gpu.yaml"
 
 def write_configuration(path: Path) -> None:
     """Write a commented configuration. Raises UserError where there is a file already."""
-    text = starting_configuration(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")))
+    text = starting_configuration(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")), path.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)

@@ -53,11 +53,9 @@ class PlannedJob:
 
 def plan_jobs(jobs: list[WorkflowJob]) -> list[PlannedJob]:
     """What will become of every job, in the order given: each after those whose results it reads."""
-    if not jobs:
-        return []
-    costs = _Costs(jobs[0].store)
+    costs = {store: _Costs(store) for store in {item.store for item in jobs}}
     upstream: _Upstream = {}
-    return [_plan_job(item, upstream, costs) for item in jobs]
+    return [_plan_job(item, upstream, costs[item.store]) for item in jobs]
 
 
 def _plan_job(item: WorkflowJob, upstream: _Upstream, costs: "_Costs") -> PlannedJob:

@@ -11,7 +11,14 @@ from backtranslation.commands.formatting import align, format_bytes
 from backtranslation.commands.results_folder import store_of
 from backtranslation.errors import UserError
 from backtranslation.jobs.locks import is_locked, read_object
-from backtranslation.jobs.manifests import MANIFEST, damaged_folder, result_folders, work_folder, work_folders
+from backtranslation.jobs.manifests import (
+    MANIFEST,
+    damaged_folder,
+    digest_cache,
+    result_folders,
+    work_folder,
+    work_folders,
+)
 from backtranslation.jobs.named_paths import claims, named_paths, read_name
 
 IN_USE_SECONDS = 60  # a result found so lately may be about to be linked
@@ -110,7 +117,7 @@ def _move_aside(store: Path, folder: Path) -> Path:
 
 def _forget_digests(store: Path) -> None:
     """Drop what is known of large files that are gone."""
-    for entry in (store / "digests").glob("*"):
+    for entry in (digest_cache(store)).glob("*"):
         known = read_object(entry)
         if known is not None and not Path(known["path"]).exists():
             entry.unlink(missing_ok=True)

@@ -4,18 +4,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backtranslation import layout
-from backtranslation.commands.workflow_jobs import WorkflowJob, read_configfiles
+from backtranslation.commands.workflow_jobs import WorkflowJob, find_snakefile, list_jobs, read_configfiles
 from backtranslation.errors import UserError
+from backtranslation.shipped import SNAKEFILE
 
 
-def results_of(configfiles: list[Path]) -> Path:
-    """The results folder of the run with these settings. Raises UserError if there is no such folder yet."""
-    results = Path(read_configfiles(configfiles).results)
-    if not results.is_dir():
+def results_of(configfiles: list[Path], snakefile: Path | None) -> Path:
+    """The results folder of the run with these settings. Raises UserError if there is none yet, or more than one.
+
+    Another workflow, of which this one is a module, says itself where the results of its jobs lie.
+    """
+    path = find_snakefile(snakefile)
+    if path.samefile(SNAKEFILE):
+        results = Path(read_configfiles(configfiles).results)
+    else:
+        results = _only_folder(path, list_jobs(configfiles, snakefile=path))
+    if not layout.locate(results, layout.STORE).is_dir():
         raise UserError(
-            f"{results}: no such folder in {Path.cwd()}: this run has not begun, or another one is meant (--configfile)"
+            f"{results}: no results there (in {Path.cwd()}): this run has not begun, or another is meant (--configfile)"
         )
     return results
+
+
+def _only_folder(snakefile: Path, jobs: Sequence[WorkflowJob]) -> Path:
+    first, *others = sorted({item.store.parent for item in jobs})
+    if others:
+        raise UserError(
+            f"{snakefile}: its jobs have several results folders ({first}, {', '.join(map(str, others))}): name one by"
+            f" --snakefile {SNAKEFILE} and the --configfile of its run alone"
+        )
+    return first
 
 
 def store_of(results: Path) -> Path:

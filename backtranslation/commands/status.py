@@ -17,11 +17,10 @@ from backtranslation.files import Row
 from backtranslation.jobs.locks import is_locked, read_object
 from backtranslation.jobs.manifests import MANIFEST, result_folder, work_folders
 from backtranslation.jobs.named_paths import claims
-from backtranslation.jobs.progress import PROGRESS
+from backtranslation.jobs.work_files import CHECKPOINTS, COMPLETIONS, LABEL, PROGRESS, WHOLE
 from backtranslation.method.score_parsing import parse_score
 
 OLD_REPORT_SECONDS = 60  # a job tells every few seconds; one that has been silent so long may hang
-COMPLETIONS, LABEL = "completions.jsonl", "label.txt"  # of a job that scores
 FIGURES = ("job", "host", "done", "total", "unit", "rate", "tokens_rate", "seconds_left")
 
 
@@ -104,7 +103,7 @@ def _held_rows(folder: Path) -> Iterator[tuple[str, int]]:
     for path in sorted(folder.iterdir()):
         if path.suffix == ".jsonl":
             yield path.stem, sum(1 for _ in _whole_lines(path))
-    steps = [int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoints/whole-*")]
+    steps = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"{CHECKPOINTS}/{WHOLE}*")]
     if steps:
         yield "step", max(steps)
 

@@ -163,7 +163,8 @@ def _corpus_file(results: Path, extracted: Path, segment: Row) -> str | None:
     manifest = _made(results, extracted)
     if manifest is None:
         return None
-    path = Path(manifest.inputs["pages"][0].path)
+    [[record]] = manifest.inputs.values()
+    path = Path(record.path)
     return str(path if path.name == segment["file"] else path / segment["file"])
 
 
@@ -272,6 +273,8 @@ def _stored_training_files(store: Path) -> dict[str, Path]:
 
 def _may_hold(record: InputRecord, shard: str | None) -> bool:
     """False for the candidates of another shard: a hundred of them need not be read."""
+    if shard is None:
+        return True
     candidates = layout.locate("", layout.CANDIDATES, shard=shard)
     path = Path(record.path)
     return path.parent.name != candidates.parent.name or path.name == candidates.name

@@ -14,6 +14,7 @@ from backtranslation.jobs.manifests import (
     Job,
     Manifest,
     StoreError,
+    digest_cache,
     find,
     make_key,
     output_paths,
@@ -36,8 +37,7 @@ class Fault:
 
 def verify_results(jobs: list[WorkflowJob]) -> list[Fault]:
     """Every fault of the stored and of the named results; every file is read, whatever is known of it."""
-    store = jobs[0].store
-    faults = _stored_faults(store)
+    faults = [fault for store in sorted({item.store for item in jobs}) for fault in _stored_faults(store)]
     damaged = {fault.path for fault in faults}
     for item in jobs:
         faults += _named_faults(item, damaged)
@@ -94,7 +94,7 @@ def _made_otherwise(item: WorkflowJob, last: Manifest) -> list[Fault]:
     if missing := [path for path in inputs if not Path(path).exists()]:
         return [Fault(output_paths(job)[0], "cannot be checked", [f"its input {missing[0]} is missing"])]
     digests = {
-        name: [digest_content(store / "digests", Path(path)) for path in paths] for name, paths in job.inputs.items()
+        name: [digest_content(digest_cache(store), Path(path)) for path in paths] for name, paths in job.inputs.items()
     }
     if make_key(job, digests) == last.key:
         return []
@@ -159,7 +159,9 @@ def _keep_job(item: WorkflowJob, is_named: bool) -> KeptResult | None:
     is_edited = is_there and _is_edited(item)
     if find_whole(store, job.stage, make_key(job, digests)) and not is_edited:
         return None
-    changes = [*differences(job, digests, last), *["edited by hand"] * is_edited] if last else []
+    changes = differences(job, digests, last) if last else []
+    if is_edited:
+        changes.append("edited by hand")
     keep_result(store, job, changes)
     return KeptResult(output_paths(job)[0], changes)
 
@@ -181,5 +183,5 @@ def _is_edited(item: WorkflowJob) -> bool:
     """Whether a named path of a job holds something else than what was made."""
     records = [(path, made_output(item.store, path)) for path in output_paths(item.job)]
     return any(
-        record and digest_content(item.store / "digests", Path(path)) != record.digest for path, record in records
+        record and digest_content(digest_cache(item.store), Path(path)) != record.digest for path, record in records
     )

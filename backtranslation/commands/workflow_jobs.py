@@ -1,7 +1,8 @@
 """The jobs of the workflow as Snakemake sees them, read back into what each asks of the store.
 
-The only module of the library that knows Snakemake. A rule names the files of a stage and its settings; the contract of
-the stage makes of them here what it makes of its command line when the job runs, so that both come to the same key.
+The only module of the library that knows Snakemake, but for the command that starts it. A rule names the files of a
+stage and its settings; the contract of the stage makes of them here what it makes of its command line when the job
+runs, so that both come to the same key.
 """
 
 import json
@@ -21,11 +22,11 @@ from typing import Any
 from backtranslation.errors import UserError
 from backtranslation.files import write_json
 from backtranslation.jobs.contract import load_contract
-from backtranslation.jobs.manifests import Job, StoreError, short_digest
+from backtranslation.jobs.manifests import Job, StoreError, settings_folder, short_digest
 from backtranslation.jobs.named_paths import last_made, named_paths
 from backtranslation.jobs.stage import StageCall
 from backtranslation.settings.run import Settings, load_settings
-from backtranslation.shipped import PACKAGE, SNAKEFILE
+from backtranslation.shipped import PACKAGE, SNAKEFILE, WORKFLOW
 
 PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
 CLOCK_SKEW_SECONDS = 2  # what clocks of one cluster may differ by
@@ -44,13 +45,15 @@ class WorkflowJob:
 
 
 def find_snakefile(given: Path | None = None) -> Path:
-    """The Snakefile that is meant: one that is named, else that of the working directory, else the one that ships.
+    """The Snakefile that is meant: one that is named, else the one Snakemake finds in the folder, else what ships.
 
     Raises UserError when the one that is named is missing.
     """
+    from snakemake.common import SNAKEFILE_CHOICES
+
     if given is not None and not given.exists():
         raise UserError(f"{given}: no such file")
-    return given or (SNAKEFILE if not Path("Snakefile").exists() else Path("Snakefile"))
+    return given or next((path for path in SNAKEFILE_CHOICES if path.exists()), SNAKEFILE)
 
 
 def list_jobs(configfiles: list[Path], target: str | None = None, snakefile: Path | None = None) -> list[WorkflowJob]:
@@ -109,6 +112,10 @@ def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
     if not isinstance(call, StageCall):
         return None
     asked = load_contract(call.script).job(job.params.spec, call.files)
+    if short_digest(asked.code) != job.params.code:
+        raise StoreError(
+            f"rule {job.rule.name}: code_digest must get the settings that choose modules, as the spec does"
+        )
     return WorkflowJob(asked, call.store, bool(dag.needrun(job)))
 
 
@@ -125,7 +132,7 @@ def read_configfiles(configfiles: list[Path]) -> Settings:
             update_config(merged, load_configfile(str(path)))
     except WorkflowError as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
-    return load_settings(read_configuration(merged, find_snakefile().with_name("config.yaml")))
+    return load_settings(read_configuration(merged, WORKFLOW / "config.yaml"))
 
 
 def results_made_otherwise(workflow: Any, store: Path) -> list[str]:
@@ -162,7 +169,7 @@ def pin_settings(workflow: Any, settings: Settings, store: Path) -> None:
     files of the configuration.
     """
     values = settings.model_dump(mode="json")
-    path = store / "settings" / f"{short_digest(values)}.json"
+    path = settings_folder(store) / f"{short_digest(values)}.json"
     if not path.exists():
         write_json(path, values)
     given = workflow.config_settings.config_args or []

@@ -15,14 +15,14 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-FOLDER = "checkpoints"
+from backtranslation.jobs.work_files import CHECKPOINTS, WHOLE
 
 
 class Checkpoints(TrainerCallback):
     """The checkpoints of one training, in its work folder."""
 
     def __init__(self, work: Path, seconds: float) -> None:
-        self.folder, self.seconds = work / FOLDER, seconds
+        self.folder, self.seconds = work / CHECKPOINTS, seconds
         self.saved = time.monotonic()
         self.terminated = False
 
@@ -56,7 +56,7 @@ class Checkpoints(TrainerCallback):
         PartialState().wait_for_everyone()
         if not state.is_world_process_zero:
             return
-        whole = self.folder / f"whole-{state.global_step}"
+        whole = self.folder / f"{WHOLE}{state.global_step}"
         os.sync()
         (self.folder / f"checkpoint-{state.global_step}").rename(whole)
         for other in self.folder.iterdir():
@@ -66,7 +66,7 @@ class Checkpoints(TrainerCallback):
 
 def latest_checkpoint(work: Path) -> Path | None:
     """The last whole checkpoint of the training in a work folder, if there is one."""
-    return max((work / FOLDER).glob("whole-*"), key=step_of, default=None)
+    return max((work / CHECKPOINTS).glob(f"{WHOLE}*"), key=step_of, default=None)
 
 
 def step_of(folder: Path) -> int:

@@ -74,7 +74,7 @@ class Port:
         is_required = not (self.is_list or self.is_optional)
         parser.add_argument(
             f"--{self.name.replace('_', '-')}", nargs=words, required=is_required, metavar="PATH",
-            help=f"{self.role.value}: {self.help}",
+            help=f"{self.role.value}: {self.help}".replace("%", "%%"),
         )  # fmt: skip
 
     def value(self, paths: Sequence[str]) -> Path | list[Path] | None:

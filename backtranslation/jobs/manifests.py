@@ -139,6 +139,16 @@ def damaged_folder(store: Path) -> Path:
     return store / "damaged"
 
 
+def digest_cache(store: Path) -> Path:
+    """Where the digests of large files are kept."""
+    return store / "digests"
+
+
+def settings_folder(store: Path) -> Path:
+    """Where settings of runs lie whose jobs wait in the queue of a cluster."""
+    return store / "settings"
+
+
 def result_folder(store: Path, stage: str, key: str) -> Path:
     """Where a finished result lies."""
     return store / "results" / stage / key

@@ -12,7 +12,16 @@ from pydantic import BaseModel
 
 from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.locks import locked_file, read_object
-from backtranslation.jobs.manifests import Job, Manifest, OutputRecord, StoreError, find, output_paths, result_folder
+from backtranslation.jobs.manifests import (
+    Job,
+    Manifest,
+    OutputRecord,
+    StoreError,
+    digest_cache,
+    find,
+    output_paths,
+    result_folder,
+)
 
 
 class Name(BaseModel):
@@ -110,7 +119,7 @@ def _is_linked(store: Path, path: str, record: OutputRecord, name: Name) -> bool
     return (
         read_name(store, path) == name
         and Path(path).exists()
-        and digest_content(store / "digests", Path(path)) == record.digest
+        and digest_content(digest_cache(store), Path(path)) == record.digest
     )
 
 

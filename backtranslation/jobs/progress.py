@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from backtranslation.jobs.work_files import PROGRESS
+
 Item = TypeVar("Item")
 
-PROGRESS = "progress.json"
 log = logging.getLogger("backtranslation")
 
 

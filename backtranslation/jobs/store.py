@@ -47,6 +47,7 @@ from backtranslation.jobs.manifests import (
     OutputRecord,
     StoreError,
     damaged_folder,
+    digest_cache,
     find,
     make_key,
     output_paths,
@@ -66,7 +67,7 @@ def digest_inputs(store: Path, job: Job) -> dict[str, list[str]]:
 def digest_input(store: Path, path: str) -> str:
     """Digest of a file's or folder's content, which must be that of its manifest if it is a named result."""
     try:
-        digest = digest_content(store / "digests", Path(path))
+        digest = digest_content(digest_cache(store), Path(path))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file") from None
     record = made_output(store, path)
@@ -85,7 +86,7 @@ def _read_stored_again(store: Path, path: str, record: OutputRecord) -> None:
     assert name is not None  # it has a record
     for stored in record.digests(result_folder(store, name.stage, name.key)):
         if stored.exists():
-            remember_digest(store / "digests", stored, read_digest(stored))
+            remember_digest(digest_cache(store), stored, read_digest(stored))
 
 
 def make(
@@ -137,7 +138,7 @@ def damaged_files(store: Path, manifest: Manifest) -> list[Path]:
         for records in manifest.outputs.values()
         for record in records
         if not (folder / record.file).exists()
-        or digest_content(store / "digests", folder / record.file, stored=True) != record.digest
+        or digest_content(digest_cache(store), folder / record.file, stored=True) != record.digest
     ]
 
 
@@ -239,7 +240,7 @@ def _commit(store: Path, folder: Path, manifest: Manifest) -> None:
     for records in manifest.outputs.values():
         for record in records:
             for path, digest in record.digests(place).items():
-                remember_digest(store / "digests", path, digest)
+                remember_digest(digest_cache(store), path, digest)
 
 
 def _sync(path: Path) -> None:

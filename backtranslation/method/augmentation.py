@@ -1,4 +1,4 @@
-"""Self-augmentation: what the backward model is asked, and which of its instructions can be used (paper, section 2.2).
+"""Self-augmentation: which of the instructions that the backward model wrote can be used (paper, section 2.2).
 
 Knows nothing of how text is generated.
 """

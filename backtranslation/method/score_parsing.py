@@ -9,9 +9,12 @@ from collections.abc import Sequence
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row
+from backtranslation.letters import UNSPACED
 from backtranslation.models.labels import label_pattern
 
 NUMBER = re.compile(r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?")
+# A second number, or a unit; in scripts without spaces, a letter may follow that has nothing to do with the number.
+AMBIGUOUS = re.compile(rf"[*_\s]*([-\u2013]|to|or)\s*\d|[^\W{UNSPACED}]|%", re.IGNORECASE)
 EXAMPLES = 3
 
 
@@ -30,7 +33,7 @@ def parse_score(raw: str, label: str) -> tuple[float | None, str | None]:
     number = NUMBER.match(rest)
     if number is None:
         return None, "no_number"
-    if re.match(r"[*_\s]*([-\u2013]|to|or)\s*\d|[\w%]", rest[number.end() :], re.IGNORECASE):
+    if AMBIGUOUS.match(rest[number.end() :]):
         return None, "ambiguous"
     if number[2] not in (None, "5"):
         return None, "other_scale"

@@ -5,7 +5,6 @@ one that the settings choose is imported, needs its package, and is part of what
 what the texts are for.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from backtranslation.errors import UserError
-from backtranslation.files import Row
+from backtranslation.files import Row, row_hash
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress
 from backtranslation.models.chat import render_prompt
@@ -24,8 +23,8 @@ from backtranslation.settings.generation import Generation, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Stages that draw for the same rows need different numbers. Held-out pairs are never augmented or scored, so evaluation
-# may have 0, as it had before stages were told apart: texts sampled then can be sampled again.
+# Stages that draw for the same rows need different numbers; held-out pairs are never augmented or scored. Version 0.1.0
+# had 0 for all: with 0 here, what it sampled can be sampled again.
 STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0}
 
 
@@ -114,8 +113,7 @@ def row_seed(random_seed: int, row_id: str, stage: str) -> int:
 
     Raises KeyError for a stage that STAGE_NUMBERS does not name.
     """
-    digest = hashlib.blake2b(f"{random_seed}\0{STAGE_NUMBERS[stage]}\0{row_id}".encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), "big")
+    return int(row_hash(random_seed, STAGE_NUMBERS[stage], row_id), base=16)
 
 
 def load_engine(

@@ -50,7 +50,7 @@ def is_sharded(checkpoint: Path) -> bool:
 def needs_torchrun(training: Training, checkpoint: Path | None) -> bool:
     """Whether a training is one of several processes, or a sharded one, which takes torchrun even for one process.
 
-    Raises ShardingError if the setting says otherwise than the checkpoint that is to be gone on from.
+    Raises ShardingError if the setting contradicts the checkpoint from which the training would go on.
     """
     if checkpoint is not None and training.sharding == ("never" if is_sharded(checkpoint) else "always"):
         raise ShardingError(

@@ -30,8 +30,8 @@ class BaseModelSettings(ModelLoading):
         """The settings that also apply to the models that are trained from it."""
         return ModelLoading(trust_remote_code=self.trust_remote_code, dtype=self.dtype)
 
-    def hub_name(self) -> "HubName | None":
-        """Its name on the hub; None for a folder, which is identified by its content."""
+    def on_hub(self) -> "HubName | None":
+        """What names it on the hub; None for a folder."""
         return HubName(path=self.path, revision=self.revision) if name_on_hub(self.path) else None
 
 

@@ -8,13 +8,13 @@ from backtranslation.settings.generation import ENGINES
 from backtranslation.settings.prompts import PROMPT_FILES
 from backtranslation.settings.run import Settings
 from backtranslation.settings.slices import SettingsError
-from backtranslation.shipped import find_file, searched_folders
+from backtranslation.shipped import find_file, searched_places
 
 
 def check_files(settings: Settings) -> None:
     """Raise SettingsError, one line per file, if a file that the settings name is missing."""
     missing = [
-        f"config: prompts.{key}: no such file: {path} (looked in {searched_folders()})"
+        f"config: prompts.{key}: no such file: {path} (looked for {searched_places(path)})"
         for key, path in ((key, getattr(settings.prompts, key)) for key in PROMPT_FILES)
         if not Path(find_file(path)).is_file()
     ]
@@ -30,7 +30,7 @@ def check_files(settings: Settings) -> None:
     }.items():
         if path is not None and looks_like_folder(path) and not (Path(find_file(path)) / "config.json").is_file():
             missing.append(
-                f"config: {key}: no model (config.json) in the folder {path} (looked in {searched_folders()})"
+                f"config: {key}: no model (config.json) in the folder {path} (looked for {searched_places(path)})"
             )
     if missing:
         raise SettingsError("\n".join(missing))

@@ -36,8 +36,8 @@ STARTING_HEADER = """\
 #
 # Relative paths are relative to the working directory, the folder in which you start the run:
 #
-#   backtranslation run -n --configfile my-run.yaml   # checks the settings, and shows what would be computed
-#   backtranslation run --configfile my-run.yaml
+#   backtranslation run -n --configfile {name}   # checks the settings, and shows what would be computed
+#   backtranslation run --configfile {name}
 #
 # Keys that you delete have their defaults."""
 
@@ -62,12 +62,12 @@ def rewritten(text: str) -> str:
     return f"{header}\n\n{commented_yaml(yaml.safe_load(text))}"
 
 
-def starting_configuration(values: Mapping[str, Any]) -> str:
-    """A complete configuration for a new user, with all keys: the given values, and defaults for the others.
+def starting_configuration(values: Mapping[str, Any], name: str) -> str:
+    """A complete configuration for a new user, in a file `name`: the given values, and defaults for all other keys.
 
     Raises SettingsError if the given values are not a valid configuration.
     """
-    return f"{STARTING_HEADER}\n\n{commented_yaml(load_settings(values).model_dump(mode='json'))}"
+    return f"{STARTING_HEADER.format(name=name)}\n\n{commented_yaml(load_settings(values).model_dump(mode='json'))}"
 
 
 # Sections

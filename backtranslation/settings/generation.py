@@ -21,7 +21,7 @@ ENGINES = {
 
 
 class Sampling(Slice):
-    """Nucleus sampling. Random seeds belong to rows: (random_seed, row id)."""
+    """Nucleus sampling. Random numbers belong to rows: they follow from random_seed, stage and row id."""
 
     temperature: Annotated[float, Field(ge=0)] = Field(0.7, description="0 takes the most probable token")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="probability mass that is sampled from")
