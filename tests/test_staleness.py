@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.small_run import Computed, change_settings, digest, edit, list_results, rerun, snakemake
+from helpers.small_run import Computed, change_settings, digest, edit, list_results, rerun, rerun_as_planned, snakemake
 
 SHARDS = ("miniature-pages-1", "miniature-pages-2")
 ITERATIONS = (1, 2)
@@ -206,7 +206,7 @@ def test_two_settings_swap_their_values(run: Path) -> None:
 @pytest.mark.long
 def test_curation_threshold(run: Path) -> None:
     change_settings(run, {"selection": {"top_n": 20}})
-    assert rerun(run) == together(selection(ITERATIONS), models(1))
+    assert rerun_as_planned(run) == together(selection(ITERATIONS), models(1))
 
 
 @pytest.mark.long
@@ -251,7 +251,7 @@ def test_prompt_changed_and_changed_back(run: Path) -> None:
 @pytest.mark.long
 def test_rubric(run: Path) -> None:
     edit(run / "prompts" / "miniature" / "score.jinja", "Rating:", "Rating from 1 to 5:")
-    assert rerun(run) == together(scoring(ITERATIONS), selection(ITERATIONS), models(1))
+    assert rerun_as_planned(run) == together(scoring(ITERATIONS), selection(ITERATIONS), models(1))
 
 
 # Code

@@ -125,6 +125,38 @@ def rerun(run: Path, *arguments: str) -> Computed:
     return name_computed(fresh.values())
 
 
+def ask(run: Path, *arguments: str, fails: bool = False) -> tuple[Any, str]:
+    """The JSON that a subcommand prints, and what it says on standard error."""
+    call = "from backtranslation.commands.command_line import main; main()"
+    command = [sys.executable, "-c", call, *arguments, "--json"]
+    done = subprocess.run(command, cwd=run, env=os.environ | {"PYTHONPATH": str(run)}, capture_output=True, text=True)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def planned(run: Path, state: str) -> Computed:
+    """The names of jobs in a state of the plan, by stage, as `rerun` names what was computed."""
+    found: Computed = {}
+    for job in ask(run, "plan")[0]:
+        if job["state"] == state:
+            path = Path(job["output"]).relative_to("results")
+            found.setdefault(job["stage"], set()).add(str(path.with_name(path.name.split(".")[0])))
+    return found
+
+
+def flatten(computed: Computed) -> set[tuple[str, str]]:
+    return {(stage, name) for stage, names in computed.items() for name in names}
+
+
+def rerun_as_planned(run: Path, *arguments: str) -> Computed:
+    """Run again as `rerun` does, and assert that the plan said before what is computed, and says nothing after."""
+    certain, possible = flatten(planned(run, "computed")), flatten(planned(run, "waits"))
+    computed = rerun(run, *arguments)
+    assert certain <= flatten(computed) <= certain | possible
+    assert planned(run, "computed") == planned(run, "waits") == {}
+    return computed
+
+
 def name_computed(results: Iterable[Result]) -> Computed:
     """The names of results by stage."""
     computed: Computed = defaultdict(set)
