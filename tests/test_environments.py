@@ -27,6 +27,14 @@ def dependencies() -> dict[str, Requirement]:
 
 
 @pytest.fixture(scope="module")
+def pins() -> list[str]:
+    """What pip installs into the conda environment."""
+    environment = yaml.safe_load((ROOT / "envs" / "workflow.yaml").read_text())
+    [section] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    return list(section)
+
+
+@pytest.fixture(scope="module")
 def lock() -> dict[str, str]:
     """The lines of the lock about each package: its release, digests, and the packages that need it."""
     entries = re.split(r"^(?=[a-z])", LOCK.read_text(), flags=re.MULTILINE)[1:]
@@ -70,10 +78,8 @@ def test_every_locked_release_has_digests(lock: dict[str, str]) -> None:
 
 
 def test_the_conda_environment_pins_what_the_lock_pins(
-    dependencies: dict[str, Requirement], lock: dict[str, str]
+    dependencies: dict[str, Requirement], lock: dict[str, str], pins: list[str]
 ) -> None:
-    environment = yaml.safe_load((ROOT / "envs" / "workflow.yaml").read_text())
-    [pins] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     pinned = {wanted.name: wanted for wanted in map(Requirement, pins)}
     assert pinned["torch"] == dependencies["torch"]
     assert set(pinned) == set(dependencies)
@@ -92,7 +98,7 @@ def environment(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.long
 def test_a_wheel_in_a_fresh_environment_of_the_locked_releases_runs_the_workflow(
-    environment: Path, dependencies: dict[str, Requirement], tmp_path: Path
+    environment: Path, dependencies: dict[str, Requirement], pins: list[str], tmp_path: Path
 ) -> None:
     """In an empty folder: nothing but the wheel and what it needs."""
     folder = tmp_path / "empty"
@@ -107,6 +113,8 @@ def test_a_wheel_in_a_fresh_environment_of_the_locked_releases_runs_the_workflow
     install = ("python", "-m", "pip", "install", "--quiet", "--no-compile")
     run(*install, "--no-deps", "--require-hashes", "-r", LOCK)
     run(*install, str(dependencies["torch"]))
+    # The pip section of the conda environment is resolved, and asks for nothing else.
+    assert "Would install" not in run("python", "-m", "pip", "install", "--dry-run", *pins)
     run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT)
     [wheel] = tmp_path.glob("*.whl")
     run(*install, "--no-deps", wheel)
