@@ -139,6 +139,7 @@ def test_lint() -> None:
     assert set(re.findall(r"^    \* (.*?):?$", done.stdout + done.stderr, re.MULTILINE)) <= ACCEPTED_LINTS
 
 
+@pytest.mark.long
 def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two pretended GPUs, which jobs lease and torch does not find."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "pretended-0,pretended-1")
