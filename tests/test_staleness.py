@@ -281,11 +281,11 @@ def test_logic_in_a_script(run: Path) -> None:
 
 @pytest.mark.long
 def test_logic_that_changes_one_of_two_stages(run: Path) -> None:
-    """Answers are made anew and come out the same, so the truth is not measured again; verdicts do change."""
-    edit(run / "backtranslation" / "method" / "evaluation.py", '1 - reverse[row["id"]]', 'reverse[row["id"]]')
-    assert stages_that_import(run, "method.evaluation") == {"evaluate_model", "judge_answers"}
-    expected = models(0)
-    assert rerun(run) == {stage: expected[stage] for stage in ("evaluate_model", "judge_answers", "build_report")}
+    """Scores are made anew and come out the same, so nothing is parsed or trained again; verdicts do change."""
+    edit(run / "backtranslation/models/choices.py", "+ prompts.judge_label", '+ f"I say {prompts.judge_label}"')
+    assert stages_that_import(run, "models.choices") == {"score_candidates", "judge_answers"}
+    expected = together(scoring(ITERATIONS), models(0))
+    assert rerun(run) == {stage: expected[stage] for stage in ("score_candidates", "judge_answers", "build_report")}
 
 
 # The base model, and results
