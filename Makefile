@@ -68,4 +68,7 @@ schema: .venv/installed
 
 # Writes the comments of the default configuration anew, from the descriptions of the settings.
 config: .venv/installed
-	$(BIN)/python -m backtranslation.settings.documentation config.yaml
+	mkdir -p build
+	$(BIN)/python -c 'import sys; from backtranslation.settings.documentation import rewritten;\
+	    print(rewritten(sys.stdin.read()), end="")' < config.yaml > build/config.yaml
+	cp build/config.yaml config.yaml

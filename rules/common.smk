@@ -48,8 +48,8 @@ MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
-# How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM, which a cluster sends to all processes of a job
-# at once: they must outlive a training that then saves a checkpoint.
+# How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM,
+# which a cluster sends to all processes of a job at once: they must outlive a training that then saves a checkpoint.
 STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
 
 
@@ -64,7 +64,7 @@ wildcard_constraints:
 
 
 def call(stage, **parts):
-    """How a stage is called for a job; `parts` are settings some of which only say how the work is done on this machine.
+    """How a stage is called for a job; `parts` are settings some of which only say how the work is done.
 
     Snakemake does not compare parameters that are made from input, output, threads or resources.
     """

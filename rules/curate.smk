@@ -1,7 +1,7 @@
 """Step 5: candidates -> curated pairs; in iteration t, model M(t-1) scores every candidate anew.
 
-Needs: the candidates, and the model of the iteration before. Gives: what the scorer wrote, its scores, the curated pairs
-and a table of all scores.
+Needs: the candidates, and the model of the iteration before. Gives: what the scorer wrote, its scores, the curated
+pairs and a table of all scores.
 """
 
 

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from helpers.small_run import change_settings, edit, rerun, snakemake
+from helpers.small_run import ask, change_settings, edit, rerun, snakemake
 
 from backtranslation.files import read_rows
 from backtranslation.jobs.stages import model_stages
@@ -99,17 +98,10 @@ def sources(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in [*paths, run / "Snakefile", run / "config.yaml"]}
 
 
-def ask(run: Path, *arguments: str) -> Any:
-    """The answer of a subcommand of the run's own copy of the library."""
-    command = [sys.executable, "-m", "backtranslation.commands.command_line", *arguments, "--json"]
-    environment = os.environ | {"PYTHONPATH": str(run)}
-    return json.loads(subprocess.run(command, cwd=run, env=environment, capture_output=True, check=True).stdout)
-
-
 def states(run: Path, *target: str) -> dict[str, set[str]]:
     """The stages of a plan by state."""
     found: dict[str, set[str]] = {}
-    for job in ask(run, "plan", *target):
+    for job in ask(run, "plan", *target)[0]:
         found.setdefault(job["state"], set()).add(job["stage"])
     return found
 
@@ -152,7 +144,7 @@ def test_a_stage_that_loads_a_model_is_known_to_the_cluster_profile(run: Path) -
     edit(
         run / "backtranslation/method/lengths.py",
         '"""Lengths of instructions."""\n',
-        '"""Lengths of instructions."""\n\nfrom backtranslation.models.loading import load_model  # noqa: F401\n',
+        '"""Lengths of instructions."""\n\nfrom backtranslation.models.loading import load_model\n',
     )
     read = "import json, sys, yte; print(json.dumps(yte.process_yaml(sys.stdin.read(), require_use_yte=True)))"
     done = subprocess.run(
@@ -219,7 +211,7 @@ def test_an_engine_that_is_chosen_is_loaded_and_digested(with_other_engine: Call
     with (run / ENGINE).open("a") as stream:
         stream.write("\nEDITED = True\n")
     assert states(run, instructions[0])["computed"] == {"generate_instructions"}
-    why = next(job["why"] for job in ask(run, "plan", instructions[0]) if job["stage"] == "generate_instructions")
+    why = next(job["why"] for job in ask(run, "plan", instructions[0])[0] if job["stage"] == "generate_instructions")
     assert why == ["code backtranslation.models.engines.other_engine: edited"]
 
 

@@ -28,7 +28,7 @@ class Spec(Slice):
     word: str = "a"
 
 
-def test_stage(
+def example_stage(
     pages: list[Input],
     base: Input | None,
     prompt: Input,
@@ -44,9 +44,8 @@ def test_stage(
     CALLS.append((pages, base, prompt, copies, table, spec, workplace))
 
 
-test_stage.__test__ = False  # type: ignore[attr-defined]
 CALLS: list[tuple[object, ...]] = []
-CONTRACT = read_contract(test_stage)
+CONTRACT = read_contract(example_stage)
 SMALLEST = ["--spec", spec(generation=Generation()), "--store", "results/store", "--prompt", "p", "--table", "t"]
 
 

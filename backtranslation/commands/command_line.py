@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(args: argparse.Namespace) -> None:
-    """Reply, print, and say by the exit code whether faults were found."""
+    """Answer, print, and say by the exit code whether faults were found."""
     value, lines = args.command.answer(args)
     print_answer((value, lines), args.json)
     if args.command.finds_faults and value:

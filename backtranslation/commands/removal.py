@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backtranslation import layout
 from backtranslation.commands.formatting import align, format_bytes
-from backtranslation.commands.results_folder import store_of
 from backtranslation.errors import UserError
 from backtranslation.jobs.locks import is_locked, read_object
 from backtranslation.jobs.manifests import (
@@ -43,7 +43,8 @@ def list_unused(store: Path, keep_days: float) -> list[Path]:
     made = {_identity(folder) for folder in results if (folder / MANIFEST).exists()}
     needed = _named_results(store) | _awaited_results(store, wanted)
     unneeded = [folder for folder in results if _identity(folder) not in needed]
-    unneeded += [folder for folder in work if _identity(folder) not in set(wanted.values()) - made]
+    in_the_making = set(wanted.values()) - made
+    unneeded += [folder for folder in work if _identity(folder) not in in_the_making]
     return sorted(damaged_folder(store).glob("*")) + [
         folder
         for folder in unneeded
@@ -81,7 +82,7 @@ def remove_unused(results: Path, keep_days: float, dry_run: bool) -> list[Unused
 
     Raises UserError naming a folder that must not be touched.
     """
-    store = store_of(results)
+    store = layout.locate(results, layout.STORE)
     folders = list_unused(store, keep_days)
     unused = [Unused(str(folder), _bytes_freed(folder)) for folder in folders]
     if not dry_run:

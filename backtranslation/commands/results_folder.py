@@ -36,11 +36,6 @@ def _only_folder(snakefile: Path, jobs: Sequence[WorkflowJob]) -> Path:
     return first
 
 
-def store_of(results: Path) -> Path:
-    """The store of a results folder."""
-    return layout.locate(results, layout.STORE)
-
-
 def name_results(results: Path) -> str:
     """A line that says which run an answer is about."""
     return f"Results folder: {results}"

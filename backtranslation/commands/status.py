@@ -11,7 +11,6 @@ from pathlib import Path
 
 from backtranslation import layout
 from backtranslation.commands.formatting import align, format_seconds
-from backtranslation.commands.results_folder import store_of
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.locks import is_locked, read_object
@@ -61,8 +60,8 @@ class Iteration:
 
 
 def list_work(results: Path) -> list[Work]:
-    """All results in the making, running ones first. Raises UserError if there is no such results folder."""
-    store = store_of(results)
+    """All results in the making, running ones first."""
+    store = layout.locate(results, layout.STORE)
     folders = work_folders(store)
     wanted = _wanted_paths(store) if folders else {}
     found = (_read_work(folder, wanted.get(f"{folder.parent.name}/{folder.name}")) for folder in folders)

@@ -15,8 +15,9 @@ from backtranslation.settings.slices import SettingsError
 
 CODE = re.compile(r"^([ >]*)(`{3,4})\n.*?\n\1\2$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINE_MARKUP = re.compile(r"^[ \t]*(?:>[ \t]*|[-*+][ \t]+|\d+[.)][ \t]+|#{1,6}[ \t]+|\|.*$)+", re.MULTILINE)
-STOPS = ".!?。！？"  # noqa: RUF001
-SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s+|\n|(?<=[。！？])")  # noqa: RUF001
+WIDE_STOPS = "\u3002\uff01\uff1f"  # Chinese and Japanese, where no space follows a sentence
+STOPS = f".!?{WIDE_STOPS}"
+SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s+|\n|(?<=[{WIDE_STOPS}])")
 ENDED_LINE = re.compile(rf"[{STOPS}:;][\"'\u201d\u2019)]*$")
 NEITHER_LETTER_NOR_SPACE = re.compile(rf"[^\w\s{MARKS}]|[\d_]")
 LANGUAGE_SAMPLE = 200  # characters, from the beginning, middle and end: translations may stop or alternate

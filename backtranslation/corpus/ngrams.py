@@ -14,7 +14,6 @@ SPACED_WORD = rf"[^\W{UNSPACED}]++(?:[{MARKS}]++[^\W{UNSPACED}]*+)*+"
 UNSPACED_LETTER = rf"[{UNSPACED}][{MARKS}]*+"
 WORD = re.compile(f"{LATIN_WORD}|{SPACED_WORD}|{UNSPACED_LETTER}")
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd: multiplication loses nothing modulo 2**64
-MASK = (1 << 64) - 1
 
 
 def words(text: str) -> list[str]:

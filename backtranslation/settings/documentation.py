@@ -1,17 +1,12 @@
-"""Configurations as commented YAML: what a comment says of a key comes from the settings' models alone.
-
-`python -m backtranslation.settings.documentation config.yaml` writes the comments of a file anew.
-"""
+"""Configurations as commented YAML: what a comment says of a key comes from the settings' models alone."""
 
 import inspect
 import json
 import math
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -199,8 +194,3 @@ def _scalar(value: Any) -> str:
 def _quoted(text: str) -> str:
     """A text in double quotes: what JSON has between them, YAML has too."""
     return json.dumps(text, ensure_ascii=False)
-
-
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(rewritten(path.read_text()))

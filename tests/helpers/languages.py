@@ -1,5 +1,7 @@
-# ruff: noqa: RUF001
 """A text, and what a model may write about it, in languages that are written without spaces between words."""
+
+# Full-width punctuation belongs to these texts.
+# ruff: noqa: RUF001
 
 from typing import NamedTuple
 
