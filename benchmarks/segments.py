@@ -16,9 +16,10 @@ from resiliparse.extract.html2text import extract_plain_text
 
 from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
 from backtranslation.corpus.pages import html_pieces
-from backtranslation.corpus.readers import Document, ShardIdentity, Tally, read_documents
+from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
 from backtranslation.corpus.segments import cut_page
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
+from backtranslation.tally import Tally
 
 SETTINGS, FILTERS = SegmentSettings(), SegmentFilters()
 NAVIGATION = navigation_pattern(FILTERS.navigation_headers)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backtranslation.corpus.filters import check_languages, navigation_pattern, reason_to_drop
-from backtranslation.corpus.readers import Document, ShardIdentity, Tally, read_documents
+from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
 from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
 from backtranslation.files import Row, write_json, write_rows
 from backtranslation.jobs.contract import Input, Output
@@ -17,6 +17,7 @@ from backtranslation.jobs.progress import Progress
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.settings.slices import Slice
+from backtranslation.tally import Tally
 
 
 class Spec(Slice):

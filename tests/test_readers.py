@@ -11,16 +11,15 @@ from helpers.warc_files import page, record, warc_record, write_warc
 
 from backtranslation.corpus.decoding import decode_text
 from backtranslation.corpus.readers import (
-    EXAMPLES_IN_LOG,
     MAX_TAGS,
     Document,
     ShardIdentity,
-    Tally,
     list_shards,
     read_documents,
 )
 from backtranslation.errors import DataError, UserError
 from backtranslation.settings.corpus import Fields, Source
+from backtranslation.tally import EXAMPLES_IN_LOG, Tally
 
 HTML = page().encode()
 MAX_BYTES = 100_000

@@ -6,12 +6,10 @@ work of `segments`. Importing this module is cheap, so that the list of shards c
 """
 
 import json
-import logging
 import re
 import zlib
-from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -23,8 +21,7 @@ from backtranslation.errors import DataError, UserError
 from backtranslation.files import open_binary
 from backtranslation.settings.corpus import Fields, Source
 from backtranslation.settings.slices import PositiveInt, Slice
-
-log = logging.getLogger("backtranslation")
+from backtranslation.tally import Tally
 
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
 SUFFIXES = {
@@ -37,7 +34,6 @@ SUFFIXES = {
 # First bytes of a record, or of the compressed member that holds it: where reading continues after damage.
 RECORD_STARTS = (b"WARC/1.", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
 ARCHIVED_TYPES = {"warc": ("text/html", "application/xhtml+xml"), "wet": ("text/plain",)}
-EXAMPLES_IN_LOG = 5
 MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, however short the page
 
 
@@ -74,20 +70,6 @@ class Document:
     url: str
     file: str
     record_offset: int
-
-
-@dataclass
-class Tally:
-    """Counts by reason; the first few things that were skipped for a reason are named in the log."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def skip(self, reason: str, where: str) -> None:
-        """Count something that was left out, and name it."""
-        self.counts[reason] += 1
-        if self.counts[reason] <= EXAMPLES_IN_LOG:
-            last = " (further ones are only counted)" if self.counts[reason] == EXAMPLES_IN_LOG else ""
-            log.warning("skipped, %s: %s%s", reason, where, last)
 
 
 def list_shards(sources: Collection[Source], promised: Collection[str] = ()) -> list[Shard]:

@@ -11,6 +11,7 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.letters import UNSPACED
 from backtranslation.models.labels import label_pattern
+from backtranslation.tally import exceeds
 
 NUMBER = re.compile(r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?")
 # A second number, or a unit; in scripts without spaces, a letter may follow that has nothing to do with the number.
@@ -54,17 +55,9 @@ def parse_judgement(row: Row, label: str) -> Row:
 
 
 def check_unparsable(scores: Sequence[Row], max_share: float) -> None:
-    """Raise DataError, with counts by reason and three raw texts, if too many scores could not be read.
-
-    Too many means that the whole 95 % Wilson interval of their share lies above `max_share`: a shard may be small.
-    """
+    """Raise DataError, with counts by reason and three raw texts, if clearly too many scores could not be read."""
     failed = [row for row in scores if row["failure"]]
-    if not failed:
-        return
-
-    from scipy.stats import binomtest  # takes longer to import than most shards to parse
-
-    if binomtest(len(failed), len(scores)).proportion_ci(method="wilson").low <= max_share:
+    if not exceeds(len(failed), len(scores), max_share):
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["failure"] for r in failed).most_common())
     examples = "\n".join(f"  {row['id']} ({row['failure']}): {row['raw']!r}" for row in failed[:EXAMPLES])

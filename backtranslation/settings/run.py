@@ -11,6 +11,7 @@ from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.corpus import Corpus
 from backtranslation.settings.evaluation import Evaluation
 from backtranslation.settings.generation import Generation
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.miniature import Miniature, miniature_files
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.resources import Resources
@@ -47,6 +48,7 @@ class Settings(Slice):
     )
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
+    limits: Limits = Limits()
     resources: Resources = Resources()
 
     @model_validator(mode="before")
@@ -74,6 +76,7 @@ class Settings(Slice):
             mode="json",
             exclude={
                 "resources": True,
+                "limits": True,
                 "generation": set(Generation.execution_keys),
                 "training": {"forward": set(Training.execution_keys), "backward": set(Training.execution_keys)},
             },
