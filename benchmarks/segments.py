@@ -58,7 +58,8 @@ def read_pages(paths: list[Path], sample: int) -> Iterator[Document]:
     """The first of each `sample` pages of all files."""
     for path in paths:
         shard = ShardIdentity(name=path.name, source="benchmark", format="warc", splits=sample)
-        yield from read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, Tally())
+        for _, document in read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, Tally()):
+            yield document
 
 
 def keep_passages(document: Document) -> object:

@@ -13,6 +13,7 @@ def extraction_spec(wildcards):
         fields=source.fields(),
         segments=settings.corpus.segments,
         filters=settings.corpus.filters,
+        limits=settings.limits,
     )
 
 
@@ -29,7 +30,7 @@ rule extract_segments:
         spec=extraction_spec,
         sources=lambda wildcards: source_state(SHARDS[wildcards.shard].path),
         code=code_digest("extract_segments"),
-        call=call("extract_segments"),
+        call=call("extract_segments", limits=settings.limits),
     shell:
         STAGE
 

@@ -23,16 +23,21 @@ def run_script(name: str, results: Path, *arguments: object) -> subprocess.Compl
     return subprocess.run(script_command(name, results, *arguments), capture_output=True, text=True, timeout=300)
 
 
-def extract_command(path: Path, folder: Path, name: str = "web-a", file_format: str = "warc") -> list[str]:
-    spec = {"shard": {"name": name, "source": "web", "format": file_format}, "segments": {"max_page_bytes": 1_000_000}}
+def extract_command(
+    path: Path, folder: Path, name: str = "web-a", file_format: str = "warc", **segments: int
+) -> list[str]:
+    spec = {
+        "shard": {"name": name, "source": "web", "format": file_format},
+        "segments": {"max_page_bytes": 5_000_000} | segments,
+    }
     outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
     return script_command("extract_segments", folder, "--spec", json.dumps(spec), "--pages", path, *outputs)
 
 
 def extract(
-    path: Path, folder: Path, name: str = "web-a", file_format: str = "warc"
+    path: Path, folder: Path, name: str = "web-a", file_format: str = "warc", **segments: int
 ) -> subprocess.CompletedProcess[str]:
-    command = extract_command(path, folder, name, file_format)
+    command = extract_command(path, folder, name, file_format, **segments)
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -133,6 +138,49 @@ def test_earlier_shards_win_and_later_ones_change_nothing(tmp_path: Path) -> Non
     assert set(funnel["shard"]) == set(pages) and set(funnel["source"]) == {"web"}
 
 
+def hostile_page() -> str:
+    """A page on which the parser spends minutes."""
+    return "<p " + " ".join(f"a{number}=1" for number in range(200_000)) + ">x"
+
+
+def test_page_that_takes_too_long_is_dropped_and_counted(tmp_path: Path) -> None:
+    pages = [distinct_page(1), hostile_page(), distinct_page(2)]
+    write_rows(tmp_path / "a.jsonl", [{"html": html} for html in pages])
+    result = extract(tmp_path / "a.jsonl", tmp_path, file_format="jsonl", max_page_seconds=1)
+    assert result.returncode == 0, result.stderr
+    assert [row["heading_path"] for row in rows_of(tmp_path / "web-a.jsonl.zst")] == [["Garden 1"], ["Garden 2"]]
+    counts = json.loads((tmp_path / "web-a.json").read_text())["counts"]
+    assert counts["records/read"] == 3 and counts["records/took too long"] == 1
+    assert "took too long: record 2 of a.jsonl" in result.stderr
+
+
+def test_page_that_takes_too_much_memory_is_dropped_and_counted(tmp_path: Path) -> None:
+    millions_of_headers = {"text": "# a\n\n" * 3_000_000}
+    write_rows(tmp_path / "a.jsonl", [{"html": distinct_page(1)}, millions_of_headers, {"html": distinct_page(2)}])
+    path = tmp_path / "a.jsonl"
+    result = extract(path, tmp_path, file_format="jsonl", max_page_bytes=20_000_000, max_page_seconds=100)
+    assert result.returncode == 0, result.stderr
+    assert [row["heading_path"] for row in rows_of(tmp_path / "web-a.jsonl.zst")] == [["Garden 1"], ["Garden 2"]]
+    counts = json.loads((tmp_path / "web-a.json").read_text())["counts"]
+    assert counts["records/read"] == 3 and counts["records/took too much memory"] == 1
+
+
+def test_file_of_which_too_little_can_be_used_stops_with_counts_and_examples(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"body": "x"}] * 20 + [{"text": "x"}] * 20)
+    result = extract(tmp_path / "a.jsonl", tmp_path, file_format="jsonl")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    said = result.stderr[result.stderr.index("extract_segments: error:") :]
+    assert "20 of 40 records cannot be used (20 records/no text)" in said and "max_unusable_share = 0.25" in said
+    assert said.count("the line at byte") == 3 and "no 'text' or 'html'" in said
+    assert not (tmp_path / "web-a.jsonl.zst").exists()
+
+
+def test_one_bad_row_never_stops_a_run(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"body": "x"}])
+    assert extract(tmp_path / "a.jsonl", tmp_path, file_format="jsonl").returncode == 0
+    assert json.loads((tmp_path / "web-a.json").read_text())["counts"] == {"records/read": 1, "records/no text": 1}
+
+
 @pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
     """300 MB of pages and pictures, and one page of 100 MB, in less than 1 GiB."""
@@ -150,7 +198,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [sys.executable, "-c", measure, *extract_command(path, tmp_path)]
+    command = [sys.executable, "-c", measure, *extract_command(path, tmp_path, max_page_bytes=1_000_000)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert len(rows_of(tmp_path / "web-a.jsonl.zst")) == 90

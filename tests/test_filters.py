@@ -1,9 +1,15 @@
 """Which passages are dropped, and for which reason."""
 
+import re
+
 import pytest
 from helpers.languages import LANGUAGES, Language
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backtranslation.corpus.filters import (
+    INLINE_CODE,
+    _without_listings,
     check_languages,
     navigation_pattern,
     prose_of,
@@ -127,3 +133,14 @@ def test_unknown_language_code_is_named() -> None:
     check_languages(["en", "de"])
     with pytest.raises(SettingsError, match="xq"):
         check_languages(["en", "xq"])
+
+
+CODE = re.compile(r"^([ >]*)(`{3,4})\n.*?\n\1\2$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+
+
+@given(st.lists(st.sampled_from(["```\n", "````\n", "> ```\n", "a\n", "`b` c\n", "\n", "`"])))
+@settings(max_examples=500, deadline=None)
+def test_code_is_found_as_by_the_plain_pattern(parts: list[str]) -> None:
+    """The pattern says it in one line, but takes for ever where many listings begin and none ends."""
+    text = "".join(parts)
+    assert INLINE_CODE.sub("", _without_listings(text)) == CODE.sub("", text)

@@ -2,11 +2,16 @@
 
 import gzip
 import json
+import os
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
+from fastwarc.stream_io import BrotliWriter
 from helpers.warc_files import page, record, warc_record, write_warc
 
 from backtranslation.corpus.decoding import decode_text
@@ -33,7 +38,7 @@ def read(
         {"name": "s", "source": "s", "format": file_format, "split": split, "splits": splits}
     )
     tally = Tally()
-    return list(read_documents(path, shard, fields or Fields(), MAX_BYTES, tally)), tally
+    return [document for _, document in read_documents(path, shard, fields or Fields(), MAX_BYTES, tally)], tally
 
 
 @pytest.mark.parametrize("suffix", [".warc", ".warc.gz", ".warc.zst"])
@@ -53,6 +58,14 @@ def test_warc_gives_pages_with_address_and_offset(tmp_path: Path, suffix: str) -
         assert stored[document.record_offset :].startswith((b"WARC/1.0", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
 
 
+def packed_zeros() -> bytes:
+    """A megabyte packed with brotli."""
+    packed = BytesIO()
+    with BrotliWriter(packed) as stream:
+        stream.write(b"x" * 1_000_000)
+    return packed.getvalue()
+
+
 HOSTILE_RECORDS = {
     "no address": (record(HTML, url=None), "records/no address"),
     "not found": (record(HTML, status="404 Not Found"), "records/HTTP status other than 200"),
@@ -67,6 +80,19 @@ HOSTILE_RECORDS = {
     "nothing": (record(b""), "records/empty"),
     "white space": (record(b" \r\n "), "records/empty"),
     "binary": (record(bytes(range(256)) * 20), "records/not text"),
+    "packed with brotli, large once unpacked": (
+        record(packed_zeros(), headers="Content-Encoding: br\r\n"),
+        "records/too large",
+    ),
+    "packed twice, large once unpacked": (
+        record(gzip.compress(gzip.compress(b"x" * 1_000_000)), headers="Content-Encoding: gzip, gzip\r\n"),
+        "records/too large",
+    ),
+    "packed too often": (record(HTML, headers=f"Content-Encoding: {'br, ' * 1000}\r\n"), "records/damaged"),
+    "a chunk longer than the record": (
+        record(b"ffffffff\r\n" + HTML, headers="Transfer-Encoding: chunked\r\n"),
+        "records/damaged",
+    ),
 }
 
 
@@ -98,6 +124,39 @@ def test_packed_body_is_unpacked(tmp_path: Path) -> None:
     path = write_warc(tmp_path / "a.warc.gz", record(gzip.compress(HTML), headers="Content-Encoding: gzip\r\n"))
     documents, _ = read(path, "warc")
     assert documents[0].content == HTML.decode()
+
+
+def test_body_that_was_unpacked_before_it_was_stored_is_read_as_it_is(tmp_path: Path) -> None:
+    path = write_warc(tmp_path / "a.warc.gz", record(HTML, headers="Content-Encoding: gzip\r\n"))
+    documents, _ = read(path, "warc")
+    assert documents[0].content == HTML.decode()
+
+
+def test_what_only_looks_like_a_record_is_not_tried_for_ever(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.warc"
+    path.write_bytes(record(HTML) + b"WARC/1.0\r\nX: y\r\n" * 200_000)
+    documents, tally = read(path, "warc")
+    assert [document.content for document in documents] == [HTML.decode()]
+    assert tally.counts["files/damaged stretch"] == 2
+    assert "the rest of a.warc" in caplog.text
+
+
+def test_names_of_records_within_a_damaged_record_are_passed_over(tmp_path: Path) -> None:
+    """A record whose text holds `WARC/1.0` half a million times, between two good ones, with a length that is wrong."""
+    path = tmp_path / "a.warc"
+    path.write_bytes(record(HTML) + record(HTML)[:-300] + b"WARC/1.0\r\n" * 500_000 + record(HTML))
+    documents, tally = read(path, "warc")
+    assert [document.content for document in documents][:: len(documents) - 1] == [HTML.decode()] * 2
+    assert tally.counts["files/damaged stretch"] == 1
+
+
+def test_empty_members_are_no_end_of_a_packed_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz"
+    good = gzip.compress(record(HTML))
+    path.write_bytes(good + gzip.compress(b"") * 100_000 + good)
+    documents, tally = read(path, "warc")
+    assert len(documents) == 2
+    assert tally.counts["files/damaged stretch"] == 1
 
 
 @pytest.mark.parametrize("cut", [30, 100])
@@ -153,8 +212,6 @@ UNREADABLE = {
     "text called WET": ("a.warc.wet", b"hello world\n" * 1000, "wet"),
     "text called gzip": ("a.jsonl.gz", b'{"text": "x"}\n', "jsonl"),
     "text called zstandard": ("a.jsonl.zst", b'{"text": "x"}\n', "jsonl"),
-    "rows without the field": ("a.jsonl", b'{"body": "x"}\n{"body": "y"}\n', "jsonl"),
-    "no JSON at all": ("a.jsonl", b"<html>\n</html>\n", "jsonl"),
     "text called Parquet": ("a.parquet", b"hello world\n" * 10, "parquet"),
 }
 
@@ -188,6 +245,26 @@ def test_wet_gives_plain_text(tmp_path: Path) -> None:
     path = write_warc(tmp_path / "a.warc.wet.gz", warc_record("conversion", "text/plain", head, b"Some text.\nMore."))
     (document,), _ = read(path, "wet")
     assert (document.content, document.is_html, document.url) == ("Some text.\nMore.", False, "https://example.org/")
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "good.html").write_text(page(), encoding="utf-8")
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "nowhere.html").symlink_to(tmp_path / "absent")
+    (tmp_path / "itself.html").symlink_to(tmp_path / "itself.html")
+    os.mkfifo(tmp_path / "pipe.html")
+    documents, _ = read(tmp_path, "html")
+    assert [document.file for document in documents] == ["good.html"]
+    with pytest.raises(DataError, match="not a file"):
+        read(tmp_path / "pipe.html", "jsonl")
+    with pytest.raises(DataError, match="only HTML files are read from folders"):
+        read(tmp_path, "jsonl")
+
+
+def test_name_of_a_file_that_is_no_text_is_made_one(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.html")).write_text(page(), encoding="utf-8")
+    (document,), _ = read(tmp_path, "html")
+    assert document.file.encode() == document.url.encode() == b"?.html"
 
 
 def test_html_folder_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
@@ -224,6 +301,7 @@ def test_json_lines_with_hostile_lines(tmp_path: Path, suffix: str) -> None:
         b'{"text": "\xff\xfe"}',
         b'{"text": "half a pair: \\ud800"}',
         b"[" * 100_000,
+        b'{"text": "half an address", "url": "https://example.org/\\ud800"}',
         b'{"html": "<p>page</p>", "text": "less"}',
     ]
     data = b"\n".join(lines)  # the last line without its line break
@@ -234,10 +312,11 @@ def test_json_lines_with_hostile_lines(tmp_path: Path, suffix: str) -> None:
         ("one", "https://example.org/1", False),
         ("no address", "", False),
         ("half a pair: ?", "", False),
+        ("half an address", "https://example.org/?", False),
         ("<p>page</p>", "", True),
     ]
     assert tally.counts == {
-        "records/read": len(lines), "records/bad JSON": 5, "records/no text": 2, "records/too large": 2,
+        "records/read": len(lines) - 1, "records/bad JSON": 4, "records/no text": 2, "records/too large": 2,
     }  # fmt: skip
     for document in documents:
         assert json.loads(data[document.record_offset :].split(b"\n")[0])
@@ -266,6 +345,16 @@ def test_parquet_with_chosen_columns(tmp_path: Path) -> None:
         read(path, "parquet")
 
 
+def test_parquet_with_values_that_python_has_not(tmp_path: Path) -> None:
+    data = pa.array([b"one", b"\xff\xff\xff", b"three \xff" + b"." * 100]).cast(pa.binary())
+    texts = pa.StringArray.from_buffers(len(data), data.buffers()[1], data.buffers()[2])
+    dates = pa.array([0, 2**62, 0], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": texts, "url": dates}), tmp_path / "a.parquet")
+    documents, tally = read(tmp_path / "a.parquet", "parquet")
+    assert [document.content for document in documents] == ["one", "three \ufffd" + "." * 100]
+    assert tally.counts == {"records/read": 3, "records/not text": 1}
+
+
 def test_parts_of_a_file_share_its_records(tmp_path: Path) -> None:
     path = write_warc(tmp_path / "a.warc.gz", *(record(HTML, url=f"https://example.org/{n}") for n in range(10)))
     whole = {document.url for document in read(path, "warc")[0]}
@@ -282,6 +371,10 @@ def test_parts_of_a_file_share_its_records(tmp_path: Path) -> None:
         ("für".encode("latin-1"), "iso-8859-1", "für"),
         ("für".encode("latin-1"), "utf-8", "für"),
         ("für".encode("latin-1"), "no-such-charset", "für"),
+        ("für".encode("latin-1"), "rot13", "für"),
+        ("für".encode("latin-1"), "undefined", "für"),
+        ("für".encode("latin-1"), "no\0charset", "für"),
+        ("f\\u00fcr ü".encode("latin-1"), "unicode_escape", "f\\u00fcr ü"),
         (b'<meta charset="iso-8859-2">' + "dług".encode("iso-8859-2"), None, '<meta charset="iso-8859-2">dług'),
         ("für".encode("utf-16"), None, "für"),
         ("für".encode("utf-8-sig"), None, "für"),

@@ -282,6 +282,7 @@ def test_chosen_modules_and_their_imports_count(chosen: tuple[str, ...], modules
 # All that code behind results takes from the machinery: it says how far the work is, keeps what a killed job goes on
 # from, and starts and ends processes. A module that decides what a result is does not belong there.
 MACHINERY = {
+    "bounds": {"ALL", "Ended", "Items", "work_in_bounds"},
     "checkpoints": {"Checkpoints", "latest_checkpoint", "step_of"},
     "contract": {"Input", "Output", "Workplace"},
     "journal": {"complete_journal"},

@@ -4,6 +4,7 @@ Judges one passage at a time; duplicates among many are the work of `deduplicati
 """
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,8 @@ from backtranslation.letters import MARKS
 from backtranslation.settings.corpus import SegmentFilters
 from backtranslation.settings.slices import SettingsError
 
-CODE = re.compile(r"^([ >]*)(`{3,4})\n.*?\n\1\2$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"[ >]*`{3,4}")
+INLINE_CODE = re.compile(r"`[^`\n]*+`")
 LINE_MARKUP = re.compile(r"^[ \t]*(?:>[ \t]*|[-*+][ \t]+|\d+[.)][ \t]+|#{1,6}[ \t]+|\|.*$)+", re.MULTILINE)
 WIDE_STOPS = "\u3002\uff01\uff1f"  # Chinese and Japanese, where no space follows a sentence
 STOPS = f".!?{WIDE_STOPS}"
@@ -68,7 +70,28 @@ def navigation_pattern(phrases: list[str]) -> re.Pattern[str]:
 
 def prose_of(text: str) -> str:
     """The text without code, tables and the markup at the start of lines."""
-    return LINE_MARKUP.sub("", CODE.sub("", text))
+    return LINE_MARKUP.sub("", INLINE_CODE.sub("", _without_listings(text)))
+
+
+def _without_listings(text: str) -> str:
+    """The text without code blocks, each of which ends with the line that it begins with; in one pass."""
+    lines = text.split("\n")
+    fences: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        if FENCE.fullmatch(line):
+            fences.setdefault(line, []).append(number)
+    kept = []
+    number = 0
+    while number < len(lines):
+        ends = fences.get(lines[number], [])
+        closing = bisect_left(ends, number + 2)
+        if closing < len(ends):
+            kept.append("")
+            number = ends[closing]
+        else:
+            kept.append(lines[number])
+        number += 1
+    return "\n".join(kept)
 
 
 def symbol_share(prose: str) -> float:

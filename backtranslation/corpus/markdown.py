@@ -49,7 +49,7 @@ def text_pieces(text: str) -> Iterator[Header | Piece]:
     separator = r"\n[ \t]*\n\s*" if re.search(r"\n[ \t]*\n", text) else r"\n"
     fenced: list[str] = []
     for block in re.split(separator, text):
-        header = re.match(r"(#{1,6})[ \t]+(\S.*?)[ \t]*#*(?:\n|$)", block)
+        header = re.match(r"(#{1,6})[ \t]++(\S.*+)\n?", block)
         if fenced or block.count("```") % 2:
             fenced.append(block)
             if block.count("```") % 2 == 0 or len(fenced) == 1:
@@ -57,13 +57,19 @@ def text_pieces(text: str) -> Iterator[Header | Piece]:
             yield Piece("\n\n".join(fenced))
             fenced = []
         elif header:
-            yield Header(len(header[1]), header[2])
+            yield Header(len(header[1]), _header_text(header[2]))
             if rest := block[header.end() :].strip():
                 yield Piece(rest)
         elif block.strip():
             yield Piece(block.rstrip())
     if fenced:
         yield Piece("\n\n".join(fenced))
+
+
+def _header_text(line: str) -> str:
+    """What a header says, without the signs that may close it."""
+    text = line.rstrip(" \t")
+    return (text.rstrip("#").rstrip(" \t") or "#") if text == line else text
 
 
 def list_item(text: str, first: str, rest: str, tight: bool) -> Piece:

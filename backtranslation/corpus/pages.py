@@ -32,10 +32,8 @@ SKIPPED = _names(
     "noscript template svg iframe object applet canvas audio video map noembed noframes nav footer aside dialog menu "
     "button select textarea label fieldset figcaption"
 )
-# Their content is not markup, or not text.
-RAW = re.compile(
-    r"<(script|style|xmp|plaintext|noscript|iframe|noembed|noframes)\b[^>]*>.*?</\1>|<!--.*?-->|<[!?][^>]*>", re.S
-)
+# Where something begins whose content is not markup, or not text.
+RAW_START = re.compile(r"<(?:(script|style|xmp|plaintext|noscript|iframe|noembed|noframes)\b[^>]*+>|!--|[!?])")
 BOILERPLATE_WORDS = (
     "nav|navbar|navigation|navheader|navfooter|menu|menubar|breadcrumbs?|sidebar|footer|cookies?|consent|gdpr|banner|"
     "adverts?|advertisements?|advertising|ads?|adsense|sponsored|promo|promotion|newsletter|subscribe|subscription|signup|"
@@ -63,7 +61,7 @@ ADMONITION = re.compile(
 )
 CAPTION = re.compile(r"(?:figure|fig\.|image|photo|screenshot) ?[\d.-]+\d", re.I)  # nothing without its picture
 PERMALINK = re.compile(r"\s*[#¶§🔗]\s*$")
-TAG = re.compile(r"<(/?[a-zA-Z][^\s>]*)([^>]*)>([^<]*)")  # serialised attributes hold no ">"
+TAG = re.compile(r"<(/?[a-zA-Z][^\s>]*+)([^>]*+)>([^<]*+)")  # serialised attributes hold no ">"
 
 VOID = _names("area base br col embed hr img input link meta param source track wbr")
 # Elements whose class may mark them as boilerplate; inside a line (a comment in a listing) it means something else.
@@ -79,6 +77,7 @@ LINE_BREAK = "\ue000"
 MAX_LINK_SHARE = 0.6
 # Deeper lists and tables are read as if they were plain blocks: a hostile page nests them by the thousand.
 MAX_NESTING = 12
+MAX_CELLS = 100_000
 
 
 def html_pieces(html: str) -> list[Token]:
@@ -89,10 +88,33 @@ def html_pieces(html: str) -> list[Token]:
     if body is None:
         return []
     page = _Page()
-    for tag in TAG.finditer(RAW.sub("", body.html)):
+    for tag in TAG.finditer(_without_raw(body.html)):
         page.read(*tag.groups())
     page.end_line()
     return page.pieces
+
+
+def _without_raw(html: str) -> str:
+    """The page without comments, scripts and the like; in one pass, however many of them never end."""
+    kept = []
+    place = 0
+    endless: set[str] = set()
+    for start in RAW_START.finditer(html):
+        if start.start() >= place and (end := _end_of_raw(html, start, endless)):
+            kept.append(html[place : start.start()])
+            place = end
+    return "".join([*kept, html[place:]])
+
+
+def _end_of_raw(html: str, start: re.Match[str], endless: set[str]) -> int | None:
+    """Where something ends that is not markup; None if it never does. `endless` keeps what was sought in vain."""
+    for mark in [f"</{start[1]}>"] if start[1] else ["-->", ">"] if start[0] == "<!--" else [">"]:
+        if mark not in endless:
+            found = html.find(mark, start.end())
+            if found >= 0:
+                return found + len(mark)
+            endless.add(mark)
+    return None
 
 
 @lru_cache(maxsize=10_000)
@@ -384,7 +406,7 @@ def _item_marker(item: _Container, listing: _Container) -> str:
 
 def _texts_of_data(rows: list[list[list[Token]]]) -> list[list[str]] | None:
     """The cells of a table with several rows and columns of one line each; None if it lays out a page."""
-    if sum(sum(map(bool, row)) > 1 for row in rows) < 2:
+    if sum(sum(map(bool, row)) > 1 for row in rows) < 2 or len(rows) * max(map(len, rows)) > MAX_CELLS:
         return None
     for cell in (cell for row in rows for cell in row):
         if len(cell) > 1 or not all(isinstance(piece, Piece) and "\n" not in piece.text for piece in cell):

@@ -1,16 +1,19 @@
 """Documents from corpus files: WARC, WET, HTML files, JSON lines, Parquet.
 
-Reads a file as a stream and never holds more than one document. What cannot be used is skipped and noted in a `Tally`;
-a file that cannot be read at all raises DataError. Knows where a document lies, not what it says: cutting it up is the
-work of `segments`. Importing this module is cheap, so that the list of shards can be made while a workflow is planned.
+Reads a file as a stream and never holds more than one document. What is left out is noted in a `Tally`: skipped, if it
+is not wanted; refused, if it cannot be used. A file that cannot be read at all raises DataError. Knows where a document
+lies, not what it says: cutting it up is the work of `segments`. Importing this module is cheap, so that the list of
+shards can be made while a workflow is planned.
 """
 
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -19,6 +22,7 @@ from pydantic import Field
 from backtranslation.corpus.decoding import decode_text
 from backtranslation.errors import DataError, UserError
 from backtranslation.files import open_binary
+from backtranslation.jobs.bounds import ALL, Items
 from backtranslation.settings.corpus import Fields, Source
 from backtranslation.settings.slices import PositiveInt, Slice
 from backtranslation.tally import Tally
@@ -31,9 +35,18 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
     "parquet": (".parquet",),
 }
-# First bytes of a record, or of the compressed member that holds it: where reading continues after damage.
-RECORD_STARTS = (b"WARC/1.", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
+# Start of a record, or of the packed member that holds one, by kind of file: where reading goes on after damage.
+PLAIN_START = re.compile(rb"WARC/1\.\d\r?\n[A-Za-z-]+:")
+PACKED_STARTS = {
+    b"\x1f\x8b": re.compile(rb"\x1f\x8b\x08[\x00-\x1f].{4}[\x00\x02\x04][\x00-\x0d\xff](?!\x03\x00\x00{8})", re.DOTALL),
+    b"\x28\xb5": re.compile(rb"\x28\xb5\x2f\xfd"),
+    b"\x5d\x2a": re.compile(rb"\x28\xb5\x2f\xfd"),  # begins with a dictionary
+}
+LONGEST_START = 64
+MAX_REREAD = 4  # times the length of a file: what looks like a record in damaged data is tried no longer than that
 ARCHIVED_TYPES = {"warc": ("text/html", "application/xhtml+xml"), "wet": ("text/plain",)}
+MAX_ENCODINGS = 3
+BLOCK = 1 << 16
 MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, however short the page
 
 
@@ -138,18 +151,28 @@ def _file_format(source: Source, path: str) -> str:
 
 
 def read_documents(
-    path: Path, shard: ShardIdentity, fields: Fields, max_bytes: int, tally: Tally
-) -> Iterator[Document]:
-    """Yield the documents of a shard; pages of more than `max_bytes` are skipped.
+    path: Path, shard: ShardIdentity, fields: Fields, max_bytes: int, tally: Tally, items: Items = ALL
+) -> Iterator[tuple[int, Document]]:
+    """Yield the documents of a shard and the numbers of their records; pages of more than `max_bytes` are skipped.
 
-    Counts `records/read` and every skipped record in `tally`. Raises DataError when nothing in the file can be read.
+    Counts `records/read` and what is left out in `tally`, but only of the `items` that are asked for. Raises DataError
+    when nothing in the file can be read.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
+    if not path.is_file() and not (path.is_dir() and shard.format == "html"):
+        raise DataError(f"{path}: not a file" + (": only HTML files are read from folders" if path.is_dir() else ""))
     if path.is_file() and path.stat().st_size == 0:
         tally.skip("files/empty", path.name)
         return
-    share = _Share(shard.split, shard.splits)
+    share = _Share(shard.split, shard.splits, items)
+    for document in _read_file(path, shard, fields, share, max_bytes, tally):
+        yield share.seen, document
+
+
+def _read_file(
+    path: Path, shard: ShardIdentity, fields: Fields, share: "_Share", max_bytes: int, tally: Tally
+) -> Iterator[Document]:
     if shard.format in ("warc", "wet"):
         yield from _read_archive(path, shard.format, share, max_bytes, tally)
     elif shard.format == "html":
@@ -162,16 +185,22 @@ def read_documents(
 
 @dataclass
 class _Share:
-    """Deals records out to the parts of a file in turn."""
+    """Deals records out to the parts of a file in turn; of its own, a part takes those that are still to be read."""
 
     split: int
     splits: int
+    items: Items
     seen: int = 0
 
     def takes_next(self) -> bool:
-        """Whether the next record belongs to this part."""
+        """Whether the next record is to be read."""
         self.seen += 1
-        return (self.seen - self.split) % self.splits == 0
+        return (self.seen - self.split) % self.splits == 0 and self.items.begin(self.seen)
+
+    def note_damage(self, tally: Tally, where: str) -> None:
+        """Count a damaged stretch after the record seen last, unless an earlier process did."""
+        if self.seen >= self.items.after:
+            tally.refuse("files/damaged stretch", where)
 
 
 def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
@@ -179,6 +208,7 @@ def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, t
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     kinds = WarcRecordType.conversion if file_format == "wet" else WarcRecordType.response | WarcRecordType.resource
+    file = _writable(path.name)
     found_any = False
 
     def note_any(_record: Any) -> bool:
@@ -186,44 +216,55 @@ def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, t
         found_any = True
         return True
 
+    record_start = _record_start(path)
+    is_packed = record_start is not PLAIN_START
+    reread, most = 0, MAX_REREAD * path.stat().st_size
+    start: int | None = 0
     with path.open("rb") as stream:
-        start: int | None = 0
         while start is not None:
-            position = start
-            went_on = start == 0
+            position, went_on, fault = start, start == 0, ""
             stream.seek(position)
             try:
-                for record in ArchiveIterator(stream, func_filter=note_any, auto_decode="all"):
+                for record in ArchiveIterator(stream, func_filter=note_any):
                     position, went_on = record.stream_pos, True
                     if record.record_type & kinds and share.takes_next():
-                        yield from _archive_document(record, path.name, file_format, max_bytes, tally)
-                start = None
+                        yield from _archive_document(record, file, file_format, max_bytes, tally)
             except OSError as error:
-                if not found_any and position == 0 and not _holds_record(path):
-                    raise DataError(f"{path}: not a {file_format.upper()} file ({error})") from None
-                if went_on:  # else this is still the same damage
-                    tally.skip("files/damaged stretch", f"{path.name} after byte {position} ({error})")
-                start = _next_record_start(stream, position + 1)
-    if not found_any:
-        raise DataError(f"{path}: not a {file_format.upper()} file (no record in it)")
+                fault = str(error)
+            if fault and not found_any and position == 0 and not _begins_with(path, record_start):
+                break
+            reread += stream.tell() - position
+            start = None
+            if (fault or is_packed) and reread <= most:  # an empty member passes for the end of a packed file
+                start = _next_start(stream, record_start, position + 1)
+            if went_on and (fault or start is not None):  # else this is still the same damage
+                share.note_damage(tally, f"{file} after byte {position} ({fault or 'an empty stretch'})")
+    if reread > most:
+        share.note_damage(tally, f"the rest of {file}: too much in it looks like a record and is none")
+    elif not found_any:
+        raise DataError(f"{path}: not a {file_format.upper()} file ({fault or 'no record in it'})")
 
 
-def _holds_record(path: Path) -> bool:
-    """Whether the file starts as a WARC file does."""
+def _record_start(path: Path) -> re.Pattern[bytes]:
+    """How records, or the members that hold them, start in a file of this kind."""
     with path.open("rb") as stream:
-        return stream.read(16).startswith(RECORD_STARTS)
+        return PACKED_STARTS.get(stream.read(2), PLAIN_START)
 
 
-def _next_record_start(stream: IO[bytes], position: int) -> int | None:
+def _begins_with(path: Path, pattern: re.Pattern[bytes]) -> bool:
+    with path.open("rb") as stream:
+        return pattern.match(stream.read(LONGEST_START)) is not None
+
+
+def _next_start(stream: IO[bytes], pattern: re.Pattern[bytes], position: int) -> int | None:
     """Offset of the next thing from `position` on that looks like the start of a record."""
-    pattern = re.compile(b"|".join(re.escape(start) for start in RECORD_STARTS))
     stream.seek(position)
     kept = b""
     while chunk := stream.read(1 << 20):
         window = kept + chunk
         if found := pattern.search(window):
             return position - len(kept) + found.start()
-        kept = window[-8:]
+        kept = window[-LONGEST_START:]
         position += len(chunk)
     return None
 
@@ -247,24 +288,46 @@ def _archive_document(record: Any, file: str, file_format: str, max_bytes: int, 
     else:
         declared_length = record.content_length
         charset = record.http_charset if record.is_http else None
-        encoded = record.is_http and record.http_headers is not None and _is_encoded(record.http_headers)
         try:
-            data = record.reader.read(max_bytes + 1)
+            data = record.reader.read(declared_length)
+            if len(data) < declared_length:
+                tally.refuse("records/cut short", f"{where}: {len(data):,} of {declared_length:,} bytes")
+                return
+            if record.is_http and record.http_headers:
+                data = _unpack(data, record.http_headers, max_bytes)
         except OSError as error:
-            tally.skip("records/damaged", f"{where} ({error})")
-            return
-        if not encoded and len(data) < declared_length:
-            tally.skip("records/cut short", f"{where}: {len(data):,} of {declared_length:,} bytes")
+            tally.refuse("records/damaged", f"{where} ({error})")
             return
         is_html = file_format == "warc"
         content = _usable_text(data, charset, where, max_bytes, tally)
         if content is not None and not (is_html and _has_too_many_tags(content, where, tally)):
-            yield Document(content, is_html, url, file, record.stream_pos)
+            yield Document(content, is_html, _writable(url), file, record.stream_pos)
 
 
-def _is_encoded(headers: Any) -> bool:
-    """Whether the length of the body says nothing about the length of the page."""
-    return bool(headers.get("Content-Encoding") or headers.get("Transfer-Encoding"))
+def _unpack(data: bytes, headers: Any, max_bytes: int) -> bytes:
+    """The body of an HTTP response without its encodings, but not much more than `max_bytes`.
+
+    Raises OSError for damage. What is not packed as the headers say has been unpacked by whoever wrote the archive.
+    """
+    from fastwarc.stream_io import BrotliReader, ChunkedReader, GzipReader, ZstdReader
+
+    readers: dict[str, Callable[[Any], Any]] = {
+        "gzip": GzipReader, "x-gzip": GzipReader, "deflate": partial(GzipReader, zlib=True), "br": BrotliReader,
+        "zstd": ZstdReader, "chunked": ChunkedReader,
+    }  # fmt: skip
+    named = [headers.get(name) or "" for name in ("Content-Encoding", "Transfer-Encoding")]
+    encodings = [word.strip().lower() for word in ",".join(named).split(",")]
+    known = [encoding for encoding in reversed(encodings) if encoding in readers]
+    if len(known) > MAX_ENCODINGS:
+        raise OSError(f"{len(known)} encodings, one upon the other")
+    stream: Any = BytesIO(data)
+    for encoding in known:
+        if not (len(known) == 1 and encoding.endswith("gzip") and not data.startswith(b"\x1f\x8b")):
+            stream = readers[encoding](stream)
+    unpacked = BytesIO()
+    while unpacked.tell() <= max_bytes and (block := stream.read(BLOCK)):
+        unpacked.write(block)
+    return unpacked.getvalue()
 
 
 def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
@@ -276,7 +339,7 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
         if not share.takes_next():
             continue
         tally.counts["records/read"] += 1
-        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        name = _writable(str(file.relative_to(path)) if path.is_dir() else file.name)
         if file.stat().st_size > max_bytes:
             tally.skip("records/too large", f"{name}: {file.stat().st_size:,} bytes")
             continue
@@ -287,12 +350,13 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
 
 def _html_files(folder: Path) -> list[Path]:
     """All HTML files below a folder, except hidden ones, which do not count as its content."""
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES)
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES and file.is_file())
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
-    """Objects with a text or HTML field."""
+    """Objects with a text or HTML field; blank lines are none."""
+    file = _writable(path.name)
     offset = 0
     with open_binary(path) as stream:
         while True:
@@ -306,27 +370,20 @@ def _read_json_lines(path: Path, fields: Fields, share: _Share, max_bytes: int, 
             except (OSError, EOFError, zlib.error) as error:
                 if not tally.counts["records/read"]:
                     raise DataError(f"{path}: cannot be read ({error})") from None
-                tally.skip("files/damaged stretch", f"{path.name} after byte {offset} ({error})")
+                share.note_damage(tally, f"{file} after byte {offset} ({error})")
                 return
             if not length:
-                if share.splits == 1:
-                    _check_rows(path, fields, tally)
                 return
-            where = f"the line at byte {offset} of {path.name}"
-            if share.takes_next():
+            where = f"the line at byte {offset} of {file}"
+            if not too_large and line.isspace():
+                pass
+            elif share.takes_next():
                 tally.counts["records/read"] += 1
                 if too_large:
                     tally.skip("records/too large", f"{where}: {length:,} bytes")
                 else:
-                    yield from _json_document(line, fields, where, path.name, offset, max_bytes, tally)
+                    yield from _json_document(line, fields, where, file, offset, max_bytes, tally)
             offset += length
-
-
-def _check_rows(path: Path, fields: Fields, tally: Tally) -> None:
-    """Raise DataError if there were rows, and none had the expected form."""
-    read, bad = tally.counts["records/read"], tally.counts["records/bad JSON"] + tally.counts["records/no text"]
-    if read == bad > 0:
-        raise DataError(f"{path}: no row is an object with a field {fields.text_field!r} or {fields.html_field!r}")
 
 
 def _json_document(
@@ -335,10 +392,10 @@ def _json_document(
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        tally.skip("records/bad JSON", f"{where} ({error})")
+        tally.refuse("records/bad JSON", f"{where} ({error})")
         return
     if not isinstance(row, dict):
-        tally.skip("records/bad JSON", f"{where} (not an object)")
+        tally.refuse("records/bad JSON", f"{where} (not an object)")
         return
     yield from _row_document(row, fields, where, file, offset, max_bytes, tally)
 
@@ -348,6 +405,7 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
     import pyarrow
     from pyarrow import parquet
 
+    file = _writable(path.name)
     try:
         table = parquet.ParquetFile(path, buffer_size=1 << 20)
         columns = [
@@ -359,16 +417,30 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
             raise DataError(f"{path}: no column {fields.text_field!r} or {fields.html_field!r}")
         number = 0
         for batch in table.iter_batches(batch_size=1, columns=columns):
-            for row in batch.to_pylist():
-                if share.takes_next():
-                    tally.counts["records/read"] += 1
-                    where = f"row {number} of {path.name}"
-                    yield from _row_document(row, fields, where, path.name, number, max_bytes, tally)
-                number += 1
+            if share.takes_next():
+                tally.counts["records/read"] += 1
+                row = {name: _cell(batch.column(name)) for name in columns}
+                where = f"row {number} of {file}"
+                yield from _row_document(row, fields, where, file, number, max_bytes, tally)
+            number += 1
+    except MemoryError:  # one of Arrow's is also an ArrowException
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         if not tally.counts["records/read"]:
             raise DataError(f"{path}: cannot be read as Parquet ({error})") from None
-        tally.skip("files/damaged stretch", f"{path.name} after row {number} ({error})")
+        share.note_damage(tally, f"{file} after row {number} ({error})")
+
+
+def _cell(column: Any) -> Any:
+    """The value in a column of one row, None if Python has none for it; bytes that are no UTF-8 are replaced."""
+    import pyarrow
+
+    try:
+        return column[0].as_py()
+    except UnicodeDecodeError:
+        return column.cast(pyarrow.large_binary())[0].as_py().decode("utf-8", "replace")
+    except (ValueError, OverflowError):  # a date out of range
+        return None
 
 
 def _row_document(
@@ -379,12 +451,18 @@ def _row_document(
     content = html or text
     url = row.get(fields.url_field)
     if not isinstance(content, str):
-        tally.skip("records/no text", where)
+        tally.refuse("records/no text", f"{where}: no {fields.text_field!r} or {fields.html_field!r} with text in it")
     elif len(content) > max_bytes:
         tally.skip("records/too large", f"{where}: {len(content):,} characters")
+    elif _is_garbled(content):
+        tally.refuse("records/not text", where)
     elif not (html and _has_too_many_tags(content, where, tally)):
-        content = content.encode("utf-8", "replace").decode("utf-8")  # JSON may hold half a surrogate pair
-        yield Document(content, bool(html), url if isinstance(url, str) else "", file, offset)
+        yield Document(_writable(content), bool(html), _writable(url) if isinstance(url, str) else "", file, offset)
+
+
+def _writable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON and names of files may hold and UTF-8 has not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _usable_text(data: bytes, charset: str | None, where: str, max_bytes: int, tally: Tally) -> str | None:
@@ -396,10 +474,15 @@ def _usable_text(data: bytes, charset: str | None, where: str, max_bytes: int, t
         tally.skip("records/empty", where)
         return None
     text = decode_text(data, charset)
-    if text.count("\ufffd") + text.count("\0") > len(text) / 100:
-        tally.skip("records/not text", where)
+    if _is_garbled(text):
+        tally.refuse("records/not text", where)
         return None
     return text
+
+
+def _is_garbled(text: str) -> bool:
+    """Whether more than 1 % of the characters are NULs, or stand for bytes that could not be read."""
+    return text.count("\ufffd") + text.count("\0") > len(text) / 100
 
 
 def _has_too_many_tags(html: str, where: str, tally: Tally) -> bool:

@@ -1,7 +1,8 @@
 """Self-contained passages from pages and texts, as Markdown (paper, section 2.1 and appendix E).
 
 A page becomes a tree of sections: a header and everything under it, lower headers included. Of nested sections the
-largest that fits the length bounds is a segment, so no two segments overlap. A segment's text leaves its own header
+largest that fits the length bounds is a segment, so no two segments overlap; of a section that is too long, its
+introduction (what stands before its first lower header) may be one. A segment's text leaves its own header
 out, since it is to be read as an answer; the header is the last entry of `heading_path`. Knows no files and no
 filters, except that sections whose header is navigation are cut out before anything is measured.
 """
@@ -48,8 +49,9 @@ def segment_id(url: str, text: str) -> str:
 def cut_page(html: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]) -> list[Passage]:
     """Segments of an HTML page, in its order; pages without a header have none.
 
-    Adds to `counts` what became of each section: sections/found are those of navigation, too short, too long, inside a
-    segment, and segments/extracted. Raises resiliparse's HTMLParserException when the page cannot be parsed.
+    Adds to `counts` what became of each section: sections/found and sections/introductions together are those of
+    navigation, too short, too long, inside a segment, and segments/extracted. Raises resiliparse's HTMLParserException
+    when the page cannot be parsed.
     """
     root = section_tree(html_pieces(html))
     return list(_cut_sections(root, settings, navigation, counts))
@@ -116,13 +118,33 @@ def _cut_sections(
             yield Passage(text, path)
         else:
             counts["sections/too long"] += 1
+            yield from _cut_introduction(section, path, settings, counts)
             waiting += [(below, (*path, below.title)) for below in reversed(section.subsections())]
+
+
+def _cut_introduction(
+    section: Section, path: tuple[str, ...], settings: SegmentSettings, counts: Counter[str]
+) -> Iterator[Passage]:
+    """What stands between the header of a section and the first one below it, if it fits."""
+    below = [number for number, child in enumerate(section.children) if isinstance(child, Section)]
+    text = join_pieces([child for child in section.children[: below[0]] if isinstance(child, Piece)]) if below else ""
+    if not text:
+        return
+    counts["sections/introductions"] += 1
+    if len(text) < settings.min_chars:
+        counts["sections/too short"] += 1
+    elif len(text) <= settings.max_chars:
+        counts["segments/extracted"] += 1
+        yield Passage(text, path)
+    else:
+        counts["sections/too long"] += 1
 
 
 def _remove_navigation(section: Section, navigation: re.Pattern[str]) -> int:
     """Take out the sections whose header is navigation, with all below; return how many were taken out."""
     navigational = [below for below in section.subsections() if navigation.search(" ".join(words(below.title)))]
-    section.children = [child for child in section.children if child not in navigational]
+    taken_out = set(map(id, navigational))
+    section.children = [child for child in section.children if id(child) not in taken_out]
     removed = sum(1 + _count_sections(below) for below in navigational)
     return removed + sum(_remove_navigation(below, navigation) for below in section.subsections())
 

@@ -42,6 +42,10 @@ class SegmentSettings(Slice):
     min_chars: PositiveInt = Field(600, description="fewest characters of Markdown")
     max_chars: PositiveInt = Field(3000, description="most characters of Markdown")
     max_page_bytes: PositiveInt = Field(10_000_000, description="larger pages are skipped, and counted in the report")
+    max_page_seconds: PositiveInt = Field(
+        10,
+        description="pages that take the processor longer are dropped, and counted; the usual takes a few milliseconds",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -1,0 +1,99 @@
+"""From a corpus file to its segments, whatever the file holds: pages that take too much are dropped and counted.
+
+Pages are read and cut in a child process, which ends when one of them takes too long or too much memory (see
+`jobs.bounds`); the others lose nothing by it.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
+from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
+from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
+from backtranslation.files import Row
+from backtranslation.jobs.bounds import Ended, Items, work_in_bounds
+from backtranslation.jobs.progress import Progress
+from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
+from backtranslation.tally import Tally
+
+MAX_MEMORY = 700 << 20  # bytes for reading and cutting; the whole stage needs less than 1 GiB
+
+
+def extract_rows(
+    path: Path,
+    shard: ShardIdentity,
+    fields: Fields,
+    settings: SegmentSettings,
+    filters: SegmentFilters,
+    tally: Tally,
+) -> Iterator[Row]:
+    """Yield a shard's segments as they are stored, and count in `tally` what is read and left out.
+
+    Raises DataError when nothing in the file can be read.
+    """
+
+    def cut_documents(items: Items) -> Iterator[tuple[int, tuple[list[Row], Tally]]]:
+        navigation = navigation_pattern(filters.navigation_headers)
+        number = items.after
+        for number, document in read_documents(path, shard, fields, settings.max_page_bytes, tally, items):
+            passages = keep_passages(document, settings, filters, navigation, tally)
+            yield number, ([segment_row(passage, document, shard) for passage in passages], tally)
+        yield number, ([], tally)  # what was left out after the last document
+
+    progress = Progress(total=None, unit="records")
+    for made in work_in_bounds(cut_documents, settings.max_page_seconds, MAX_MEMORY):
+        if isinstance(made, Ended):
+            note_end(made, path, tally)
+            continue
+        rows, counted = made
+        vars(tally).update(vars(counted))
+        yield from rows
+        progress.add(tally.counts["records/read"] - progress.done)
+    progress.tell()
+
+
+def note_end(ended: Ended, path: Path, tally: Tally) -> None:
+    """Count what the process that read it did not survive."""
+    if ended.number is None:
+        tally.refuse("files/damaged stretch", f"the rest of {path.name}: its reader {ended.reason}")
+    else:
+        tally.counts["records/read"] += 1
+        tally.refuse(f"records/{ended.reason}", f"record {ended.number:,} of {path.name}")
+
+
+def keep_passages(
+    document: Document,
+    settings: SegmentSettings,
+    filters: SegmentFilters,
+    navigation: re.Pattern[str],
+    tally: Tally,
+) -> Iterator[Passage]:
+    """The passages of one page or text that pass the filters."""
+    from resiliparse.parse.html import HTMLParserException
+
+    cut = cut_page if document.is_html else cut_text
+    try:
+        passages = cut(document.content, settings, navigation, tally.counts)
+    except HTMLParserException as error:
+        tally.refuse("records/unreadable HTML", f"{document.url} ({error})")
+        return
+    for passage in passages:
+        if reason := reason_to_drop(passage, filters):
+            tally.counts[f"segments/{reason}"] += 1
+        else:
+            yield passage
+
+
+def segment_row(passage: Passage, document: Document, shard: ShardIdentity) -> Row:
+    """A segment as it is stored."""
+    return {
+        "id": segment_id(document.url, passage.text),
+        "text": passage.text,
+        "url": document.url,
+        "source": shard.source,
+        "shard": shard.name,
+        "file": document.file,
+        "record_offset": document.record_offset,
+        "heading_path": list(passage.heading_path),
+    }
