@@ -30,6 +30,7 @@ HELD_OUT = "<results>/seed/held_out.jsonl.zst"
 # 3. and 6. Models
 MODEL = "<results>/models/{model}"
 TRAINING_LOG = "<results>/training/{model}.tsv"
+TRAINING_PAIRS = "<results>/training/{model}.pairs.json"
 
 # 4. Candidates
 INSTRUCTIONS = "<results>/instructions/{shard}.jsonl.zst"

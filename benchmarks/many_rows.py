@@ -88,6 +88,7 @@ def report(folder: Path) -> Measure:
         "scores": sorted(results.glob("*/scores.parquet")),
         "curated": sorted(results.glob("*/curated.jsonl.zst")),
         "training-logs": [folder / "training.tsv" for _ in MODELS],
+        "training-pairs": [folder / "training.pairs.json" for _ in MODELS],
         "losses": [folder / "loss.json" for _ in MODELS],
         "answers": [folder / "answers.jsonl" for _ in MODELS],
     }
@@ -175,11 +176,14 @@ def make_evaluation(folder: Path) -> None:
     rows = [{"id": str(number)} | pair for number, pair in enumerate(pairs())]
     write_rows(folder / "seed.jsonl", rows)
     write_rows(folder / "held_out.jsonl", rows[:20])
-    losses = [{"id": row["id"], "loss": 2.0 + index % 3, "tokens": 50} for index, row in enumerate(rows[:20])]
+    losses = [
+        {"id": row["id"], "loss": 2.0 + index % 3, "tokens": 50, "failure": None} for index, row in enumerate(rows[:20])
+    ]
     write_json(folder / "loss.json", {"loss": 2.5, "tokens": 1000, "pairs": losses})
-    answers = ({"id": row["id"], "instruction": row["instruction"], "reference": row["response"], "answer": "Yes."}
-               for row in rows[:20])  # fmt: skip
+    answers = ({"id": row["id"], "instruction": row["instruction"], "reference": row["response"], "answer": "Yes.",
+                "failure": None} for row in rows[:20])  # fmt: skip
     write_rows(folder / "answers.jsonl", answers)
+    write_json(folder / "training.pairs.json", {"seed": {"used": len(rows), "left_out": {}}})
     (folder / "training.tsv").write_text(
         "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
     )

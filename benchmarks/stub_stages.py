@@ -15,7 +15,9 @@ from backtranslation.files import read_rows, write_json, write_rows
 TASKS = ("generate an overview", "write a short guide", "explain the background", "list the main points")
 
 
-def train_model(seed: Path, augmented: list[Path], prompt: Path, model: Path, losses: Path, **_: Any) -> None:
+def train_model(
+    seed: Path, augmented: list[Path], prompt: Path, model: Path, losses: Path, pairs: Path, **_: Any
+) -> None:
     """A model is the digest of the pairs that it learnt from."""
     digest = hashlib.sha256()
     for row in chain.from_iterable(read_rows(path) for path in [seed, *augmented]):
@@ -24,6 +26,7 @@ def train_model(seed: Path, augmented: list[Path], prompt: Path, model: Path, lo
     write_json(model / "config.json", {"trained_on": digest.hexdigest(), "prompt": prompt.name})
     table = "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
     losses.write_text(table)
+    write_json(pairs, {"seed": {"used": 1, "left_out": {}}})
 
 
 def generate_instructions(segments: Path, model: Path, instructions: Path, **_: Any) -> None:
@@ -32,7 +35,7 @@ def generate_instructions(segments: Path, model: Path, instructions: Path, **_: 
         instructions,
         (
             {"id": row["id"], "raw": f"Please {draw(model, row['id']).choice(TASKS)}: {row['text'][:40]}",
-             "tokens": 20, "finished": True}
+             "tokens": 20, "finished": True, "failure": None}
             for row in read_rows(segments)
         ),
     )  # fmt: skip
@@ -52,19 +55,20 @@ def judge(model: Path, row_id: str) -> dict[str, object]:
         "id": row_id,
         "raw": f"It answers what was asked.\nScore: {score}",
         "digit_probabilities": [weight / sum(weights) for weight in weights],
+        "failure": None,
     }
 
 
 def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: Any) -> None:
     """A loss and an answer for every held-out pair."""
-    pairs = [{"id": row["id"], "loss": 2 + draw(model, row["id"]).random(), "tokens": 50}
+    pairs = [{"id": row["id"], "loss": 2 + draw(model, row["id"]).random(), "tokens": 50, "failure": None}
              for row in read_rows(held_out)]  # fmt: skip
     write_json(loss, {"loss": mean(pair["loss"] for pair in pairs), "tokens": 50 * len(pairs), "pairs": pairs})
     write_rows(
         answers,
         (
             {"id": row["id"], "instruction": row["instruction"], "reference": row["response"],
-             "answer": row["response"][: draw(model, row["id"]).randrange(20, 200)]}
+             "answer": row["response"][: draw(model, row["id"]).randrange(20, 200)], "failure": None}
             for row in read_rows(held_out)
         ),
     )  # fmt: skip
@@ -79,7 +83,8 @@ def judge_answers(first: Path, second: Path, judgements: Path, **_: Any) -> None
 def compare(first: str, second: str, row_id: str) -> dict[str, object]:
     """The longer answer is better, as judges often think."""
     share = (len(first) + 1) / (len(first) + len(second) + 2)
-    return {"id": row_id, "first_wins_forward": share, "first_wins_reversed": share}
+    chances = {"first_wins_forward": share, "first_wins_reversed": share}
+    return {"id": row_id, **chances, "cut": False, "failure": None}
 
 
 def draw(model: Path, row_id: str) -> random.Random:

@@ -22,11 +22,12 @@ rule generate_instructions:
             loading=settings.base_model.loading(),
             sampling=settings.augmentation.sampling,
             generation=settings.generation,
+            limits=settings.limits,
             random_seed=settings.random_seed,
         ),
         sources=source_state(template("backward")),
         code=code_digest("generate_instructions", settings.generation),
-        call=call("generate_instructions", generation=settings.generation),
+        call=call("generate_instructions", generation=settings.generation, limits=settings.limits),
     shell:
         STAGE
 

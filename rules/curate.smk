@@ -23,11 +23,12 @@ rule score_candidates:
             loading=settings.base_model.loading(),
             sampling=settings.scoring.sampling,
             generation=settings.generation,
+            limits=settings.limits,
             random_seed=settings.random_seed,
         ),
         sources=source_state(template("score")),
         code=code_digest("score_candidates", settings.generation),
-        call=call("score_candidates", generation=settings.generation),
+        call=call("score_candidates", generation=settings.generation, limits=settings.limits),
     shell:
         STAGE
 

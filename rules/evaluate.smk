@@ -33,11 +33,12 @@ rule evaluate_model:
             sampling=settings.evaluation.sampling,
             max_answers=settings.evaluation.max_answers,
             generation=settings.generation,
+            limits=settings.limits,
             random_seed=settings.random_seed,
         ),
         sources=source_state(template("forward")),
         code=code_digest("evaluate_model", settings.generation),
-        call=call("evaluate_model", generation=settings.generation),
+        call=call("evaluate_model", generation=settings.generation, limits=settings.limits),
     shell:
         STAGE
 
@@ -64,6 +65,7 @@ rule judge_answers:
             loading=settings.base_model.loading(),
             judge=name_on_hub(settings.evaluation.judge),
             generation=settings.generation,
+            limits=settings.limits,
         ),
         sources=source_state(
             template("judge"),
@@ -71,6 +73,6 @@ rule judge_answers:
             settings.evaluation.judge and find_file(settings.evaluation.judge),
         ),
         code=code_digest("judge_answers", settings.generation),
-        call=call("judge_answers", generation=settings.generation),
+        call=call("judge_answers", generation=settings.generation, limits=settings.limits),
     shell:
         STAGE

@@ -32,6 +32,7 @@ def training_spec(wildcards):
         hub_name=settings.base_model.on_hub(),
         tags=settings.prompts.only("seed_tag", "augmented_tag") if task(wildcards) == "forward" else {},
         training=training(wildcards),
+        limits=settings.limits,
         random_seed=settings.random_seed,
     )
 
@@ -47,6 +48,7 @@ rule train_model:
     output:
         model=directory(layout.MODEL),
         losses=layout.TRAINING_LOG,
+        pairs=layout.TRAINING_PAIRS,
     log:
         layout.log_of("train_model", "{model}"),
     threads: settings.resources.training_threads
@@ -58,6 +60,6 @@ rule train_model:
             find_file(settings.base_model.path), template(task(wildcards)), template("chat_template")
         ),
         code=code_digest("train_model"),
-        call=call("train_model", training=training),
+        call=call("train_model", training=training, limits=settings.limits),
     shell:
         STAGE

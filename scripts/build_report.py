@@ -14,8 +14,6 @@ from backtranslation.settings.run import load_settings
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from backtranslation.report.page import CandidateSurvey, Sample
     from backtranslation.report.statistics import Comparison, LossEstimate
 
@@ -43,7 +41,9 @@ def build_report(
     last_scores: list[Input],
     curated: list[Input],
     backward_log: Input | None,
+    backward_pairs: Input | None,
     training_logs: list[Input],
+    training_pairs: list[Input],
     losses: list[Input],
     answers: list[Input],
     judgements: list[Input],
@@ -63,7 +63,9 @@ def build_report(
     last_scores: the last iteration's scores of every shard, .jsonl.zst
     curated: selected pairs of every iteration, .jsonl.zst
     backward_log: training table of the backward model, .tsv
+    backward_pairs: how many pairs it learnt from, .json
     training_logs: training tables of the models, .tsv
+    training_pairs: how many pairs they learnt from, .json
     losses: held-out losses of every model, .json
     answers: answers of every model, .jsonl.zst
     judgements: judgements of every comparison, .jsonl.zst
@@ -75,6 +77,7 @@ def build_report(
 
     from backtranslation.report.page import (
         Report,
+        count_training_pairs,
         funnel_steps,
         render_report,
         sample_answers,
@@ -93,13 +96,16 @@ def build_report(
     survey = survey_candidates(_all_rows(candidates), curated_ids | unselected_ids, seed)
     complete_samples(survey, segments, last_scores)
     answer_rows = {model: list(read_rows(path)) for model, path in zip(spec.models, answers, strict=True)}
+    logs = _by_model(backward_log, training_logs, spec.models)
+    pairs = _by_model(backward_pairs, training_pairs, spec.models)
     selection_names = [f"selection {number}" for number in range(1, len(iterations) + 1)]
     report = Report(
         seed=pair_lengths("seed", read_rows(seed_train)),
         held_out=pair_lengths("held-out", read_rows(held_out)),
         pool=survey.pool,
         settings_yaml=_settings_yaml(spec.settings),
-        trainings=_training_logs(backward_log, training_logs, spec.models),
+        trainings={model: pd.read_csv(path, sep="\t") for model, path in logs},
+        training_pairs={model: count_training_pairs(_read_json(path)) for model, path in pairs},
         funnel=funnel_steps(pd.read_csv(funnel, sep="\t")) if funnel else [],
         rejections=survey.rejections,
         iterations=iterations,
@@ -144,12 +150,9 @@ def _all_rows(paths: Iterable[Path]) -> Iterator[Row]:
         yield from read_rows(path)
 
 
-def _training_logs(backward: Path | None, others: list[Path], models: list[str]) -> "dict[str, pd.DataFrame]":
-    import pandas as pd
-
-    logs = {"backward": backward} if backward else {}
-    logs |= dict(zip(models, others, strict=True))
-    return {name: pd.read_csv(path, sep="\t") for name, path in logs.items()}
+def _by_model(backward: Path | None, others: list[Path], models: list[str]) -> list[tuple[str, Path]]:
+    """Files of trainings with the names of their models."""
+    return [*([("backward", backward)] if backward else []), *zip(models, others, strict=True)]
 
 
 def _losses(paths: list[Path], spec: Spec) -> "list[LossEstimate]":

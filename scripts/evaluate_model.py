@@ -1,10 +1,12 @@
 """Measure one model on the held-out pairs, and let it answer their instructions.
 
-Writes a JSON object {"loss": nats per target token, "tokens", "pairs": [{"id", "loss", "tokens"}, ...]}, and rows
-{"id", "instruction", "reference", "answer"}.
+Writes a JSON object {"loss": nats per target token, "tokens", "pairs": [{"id", "loss", "tokens", "failure"}, ...]}, and
+rows {"id", "instruction", "reference", "answer", "failure"}. A pair that is too long for the model has no loss or no
+answer, and says so as its failure.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
@@ -12,6 +14,7 @@ from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import Slice
 
@@ -23,6 +26,7 @@ class Spec(Slice):
     tags: Tags
     generation: Generation
     sampling: Sampling
+    limits: Limits
     max_answers: int | None
     random_seed: int
 
@@ -47,23 +51,26 @@ def evaluate_model(
     prompts = Prompts(forward=str(prompt), **spec.tags.model_dump())
     pairs = list(read_rows(held_out))
 
-    write_json(loss, measure_loss(str(model), pairs, prompts, spec.loading))
+    write_json(loss, measure_loss(str(model), pairs, prompts, spec))
     journal = workplace.folder / "answers.jsonl"
     write_rows(answers, answer(str(model), pairs[: spec.max_answers], prompts, spec, journal))
 
 
-def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, loading: ModelLoading) -> Row:
+def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec) -> Row:
     """Losses of all pairs, told as seed pairs are told in training."""
-    from backtranslation.method.evaluation import held_out_losses, mean_loss
+    from backtranslation.method.evaluation import PairLoss, held_out_losses, mean_loss
     from backtranslation.models.loading import load_for_inference, load_tokenizer, max_positions
-    from backtranslation.models.pairs import encode_forward
+    from backtranslation.models.pairs import encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
-    tokenizer = load_tokenizer(model_path, loading, prompts)
-    model = load_for_inference(model_path, loading)
+    tokenizer = load_tokenizer(model_path, spec.loading, prompts)
+    model = load_for_inference(model_path, spec.loading)
     max_length = max_positions(model.config) or sys.maxsize
-    losses = held_out_losses(model, [encode_forward(tokenizer, prompts, pair, "seed", max_length) for pair in pairs])
+    encode = partial(encode_forward, tokenizer, prompts, kind="seed", max_length=max_length)
+    usable, left_out = encode_usable(pairs, encode, spec.limits)
+    measured = {pair.id: pair for pair in held_out_losses(model, usable)}
+    losses = [measured.get(pair["id"]) or PairLoss(pair["id"], None, 0, left_out[pair["id"]]) for pair in pairs]
     loss, tokens = mean_loss(losses)
     return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
@@ -76,7 +83,7 @@ def answer(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec, jou
 
     prompts = PromptSet(settings)
     engine, tokenizer = load_engine(spec.generation, model_path, spec.loading, prompts)
-    return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed, journal)
+    return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed, journal, spec.limits)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Let the backward model write one instruction for every segment of a shard.
 
-Writes rows {"id", "raw", "tokens", "finished"}: what the model wrote, its length in tokens, whether it came to an end.
+Writes rows {"id", "raw", "tokens", "finished", "failure"}: what the model wrote, its length in tokens, whether it came
+to an end. A segment that is too long for the model has an empty text, and the failure prompt_too_long.
 """
 
 from backtranslation.files import read_rows, write_rows
@@ -9,6 +10,7 @@ from backtranslation.jobs.stage import run_stage
 from backtranslation.jobs.work_files import COMPLETIONS
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import Slice
 
@@ -19,6 +21,7 @@ class Spec(Slice):
     loading: ModelLoading
     sampling: Sampling
     generation: Generation
+    limits: Limits
     random_seed: int
 
 
@@ -39,11 +42,12 @@ def generate_instructions(
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
     messages = ((row["id"], backward_message(prompts, row["text"])) for row in read_rows(segments))
     requests = make_requests(tokenizer, messages, spec.random_seed, "generate_instructions")
-    completions = generate_all(engine, requests, spec.sampling, workplace.folder / COMPLETIONS)
+    journal = workplace.folder / COMPLETIONS
+    completions = generate_all(engine, requests, spec.sampling, journal, spec.limits)
     write_rows(
         instructions,
         (
-            {"id": row.id, "raw": row.text, "tokens": row.tokens, "finished": row.finished}
+            {"id": row.id, "raw": row.text, "tokens": row.tokens, "finished": row.finished, "failure": row.failure}
             for row in (completions[request.id] for request in requests)
         ),
     )

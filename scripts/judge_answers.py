@@ -1,7 +1,8 @@
 """Let a model judge the answers of two others to the held-out instructions, in both orders.
 
-Writes rows {"id", "first_wins_forward", "first_wins_reversed"}: the probability that the first model's answer is the
-better one when it is shown first, and when it is shown second.
+Writes rows {"id", "first_wins_forward", "first_wins_reversed", "cut", "failure"}: the probability that the first
+model's answer is the better one when it is shown first, and when it is shown second; whether instruction and answers
+were cut to fit into the judge; and why there are no probabilities, where there are none.
 """
 
 from backtranslation.files import read_rows, write_rows
@@ -9,6 +10,7 @@ from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import SettingsError, Slice
 
@@ -19,6 +21,7 @@ class Spec(Slice):
     judge: str | None
     loading: ModelLoading
     generation: Generation
+    limits: Limits
 
 
 def judge_answers(
@@ -51,7 +54,7 @@ def judge_answers(
     prompts = PromptSet(Prompts(judge=str(prompt), chat_template=str(chat_template)))
     engine, tokenizer = load_engine(spec.generation, judge_path, spec.loading, prompts)
     answers = list(read_rows(first)), list(read_rows(second))
-    write_rows(judgements, judge_in_both_orders(engine, tokenizer, prompts, *answers, workplace.folder))
+    write_rows(judgements, judge_in_both_orders(engine, tokenizer, prompts, *answers, workplace.folder, spec.limits))
 
 
 if __name__ == "__main__":

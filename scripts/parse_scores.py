@@ -27,8 +27,10 @@ def parse_scores(judgements: Input, prompt: Input, scores: Output, spec: Spec) -
     scores: a score or the reason why there is none, .jsonl.zst
     """
     label = PromptSet(Prompts(score=str(prompt))).score_label
-    rows = [parse_judgement(row, label) for row in read_rows(judgements)]
-    check_unparsable(rows, spec.max_unparsable_share)
+    written = list(read_rows(judgements))
+    rows = [parse_judgement(row, label) for row in written]
+    asked = [score for row, score in zip(written, rows, strict=True) if row["failure"] is None]
+    check_unparsable(asked, spec.max_unparsable_share)
     write_rows(scores, rows)
 
 

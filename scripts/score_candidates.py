@@ -1,7 +1,8 @@
 """Let a forward model judge every candidate of a shard by the rubric.
 
-Writes rows {"id", "raw", "digit_probabilities"}: what the model wrote, and the probabilities of the digits 1..5 at the
-place of its score (they sum to 1).
+Writes rows {"id", "raw", "digit_probabilities", "failure"}: what the model wrote, and the probabilities of the digits
+1..5 at the place of its score (they sum to 1). A candidate that leaves the model no room for its reply is not
+scored: it has no text, no probabilities, and the failure prompt_too_long.
 """
 
 from backtranslation.files import read_rows, write_rows
@@ -10,6 +11,7 @@ from backtranslation.jobs.stage import run_stage
 from backtranslation.jobs.work_files import COMPLETIONS, LABEL
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import Slice
 
@@ -20,6 +22,7 @@ class Spec(Slice):
     loading: ModelLoading
     sampling: Sampling
     generation: Generation
+    limits: Limits
     random_seed: int
 
 
@@ -46,15 +49,23 @@ def score_candidates(
         if row["rejection"] is None
     )
     requests = make_requests(tokenizer, messages, spec.random_seed, "score_candidates")
-    written = generate_all(engine, requests, spec.sampling, workplace.folder / COMPLETIONS)
+    written = generate_all(
+        engine, requests, spec.sampling, workplace.folder / COMPLETIONS, spec.limits,
+        least_room=spec.sampling.max_new_tokens,
+    )  # fmt: skip
     until_score = [
         (request.id, text_before_score(request.prompt, written[request.id].text, prompts.score_label))
         for request in requests
+        if written[request.id].failure is None
     ]
-    probabilities = choose_all(engine, until_score, SCORE_CHOICES, workplace.folder / "probabilities.jsonl")
+    journal = workplace.folder / "probabilities.jsonl"
+    probabilities = choose_all(engine, until_score, SCORE_CHOICES, journal, spec.limits)
     write_rows(
         judgements,
-        ({"id": row.id, "raw": written[row.id].text, "digit_probabilities": probabilities[row.id]} for row in requests),
+        (
+            {"id": row.id, "raw": row.text, "digit_probabilities": probabilities.get(row.id), "failure": row.failure}
+            for row in (written[request.id] for request in requests)
+        ),
     )
 
 

@@ -1,28 +1,30 @@
 """Fine-tune the base model on pairs: reversed (task backward) or forward, where each kind carries its tag sentence.
 
 Writes a model folder (Hugging Face format, safetensors, tokenizer with its chat template) and a table of the training
-(tab-separated: step, loss in nats per reply token, learning_rate, tokens, seconds, tokens_per_second).
+(tab-separated: step, loss in nats per reply token, learning_rate, tokens, seconds, tokens_per_second). How many pairs
+it learnt from, and how many were left out, is a JSON object {kind of pair: {"used", "left_out": {reason: number}}}.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from backtranslation.errors import DataError
-from backtranslation.files import read_rows
+from backtranslation.files import Row, read_rows, write_json
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.process import StoppedError
-from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import BaseModelSettings, HubName, ModelLoading
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import SettingsError, Slice
 from backtranslation.settings.training import Training
 
 if TYPE_CHECKING:
     from backtranslation.models.pairs import EncodedPair
+    from backtranslation.models.prompts import Kind
 
 
 class Spec(Slice):
@@ -31,6 +33,7 @@ class Spec(Slice):
     loading: ModelLoading
     hub_name: HubName | None
     training: Training
+    limits: Limits
     tags: Tags
     task: Literal["backward", "forward"]
     random_seed: int
@@ -44,6 +47,7 @@ def train_model(
     chat_template: Input,
     model: Output,
     losses: Output,
+    pairs: Output,
     spec: Spec,
     workplace: Workplace,
 ) -> None:
@@ -56,6 +60,7 @@ def train_model(
     chat_template: for a model that has none, .jinja
     model: folder of the model
     losses: table of the training, .tsv
+    pairs: how many pairs it learnt from, and why others were left out, .json
     """
     training = spec.training
     if 0 < workplace.gpus < training.processes:
@@ -66,7 +71,7 @@ def train_model(
 
     from backtranslation.jobs.checkpoints import latest_checkpoint
     from backtranslation.models.loading import load_tokenizer
-    from backtranslation.models.pairs import encode_backward, encode_forward
+    from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
     from backtranslation.models.training import fine_tune
@@ -84,13 +89,17 @@ def train_model(
     prompts = PromptSet(Prompts.model_validate(templates | spec.tags.model_dump()))
     start = base_model(base, spec)
     tokenizer = load_tokenizer(start.path, start, prompts)
-    if spec.task == "backward":
-        pairs = [encode_backward(tokenizer, prompts, row, training.max_length) for row in read_rows(seed)]
-    else:
-        encode = partial(encode_forward, tokenizer, prompts, max_length=training.max_length)
-        pairs = [encode(row, "seed") for row in read_rows(seed)]
-        pairs += encode_augmented(augmented, encode)
-    fine_tune(pairs, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed)
+    learnt: list[EncodedPair] = []
+    counts: dict[str, Row] = {}
+    rows_by_kind: dict[Kind, Iterator[Row]] = {"seed": read_rows(seed), "augmented": accepted_rows(augmented)}
+    for kind, rows in rows_by_kind.items():
+        encode = encode_backward if spec.task == "backward" else partial(encode_forward, kind=kind)
+        encode_row = partial(encode, tokenizer, prompts, max_length=training.max_length)
+        usable, left_out = encode_usable(rows, encode_row, spec.limits)
+        counts[kind] = {"used": len(usable), "left_out": Counter(left_out.values())}
+        learnt += usable
+    fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed)
+    write_json(pairs, counts)  # in every process, and the same
 
 
 def base_model(folder: Path | None, spec: Spec) -> BaseModelSettings:
@@ -102,20 +111,10 @@ def base_model(folder: Path | None, spec: Spec) -> BaseModelSettings:
     return BaseModelSettings(**spec.hub_name.model_dump(), **spec.loading.model_dump())
 
 
-def encode_augmented(paths: list[Path], encode: Callable[..., "EncodedPair"]) -> "Iterator[EncodedPair]":
-    """Augmented pairs; rejected candidates, and pages too long for a row whatever is cut, are passed over."""
-    too_long = 0
-    for row in chain.from_iterable(read_rows(path) for path in paths):
-        if row.get("rejection") is not None:
-            continue
-        try:
-            yield encode(row, "augmented")
-        except DataError as error:
-            too_long += 1
-            if too_long == 1:
-                log.warning(f"passed over: {error} (further ones are only counted)")
-    if too_long:
-        log.warning(f"{too_long} augmented pairs passed over")
+def accepted_rows(paths: list[Path]) -> Iterator[Row]:
+    """Augmented pairs, without rejected candidates."""
+    rows = chain.from_iterable(read_rows(path) for path in paths)
+    return (row for row in rows if row.get("rejection") is None)
 
 
 if __name__ == "__main__":

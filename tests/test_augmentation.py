@@ -52,7 +52,7 @@ def test_shared_ngrams() -> None:
 
 def test_candidate_keeps_the_segment_verbatim() -> None:
     segment = {"id": "s1", "text": SEGMENT, "url": "https://example.org"}
-    generated = {"id": "s1", "raw": " How do I look after a fern?\n", "tokens": 9, "finished": True}
+    generated = {"id": "s1", "raw": " How do I look after a fern?\n", "tokens": 9, "finished": True, "failure": None}
     assert build_candidate(segment, generated, TEMPLATE, InstructionFilters()) == {
         "id": "s1",
         "instruction": "How do I look after a fern?",

@@ -32,6 +32,7 @@ from backtranslation.models.engine import row_seed
 
 RESULTS, STORE = Path("results"), Path("results/store")
 SHARD = "web-1"
+CHANCES = {"first_wins_forward": 0.75, "first_wins_reversed": 0.5, "cut": False, "failure": None}
 SEGMENTS = {"good": "A poem.", "bad": "A list.", "refused": "A recipe.", "twice": "A poem. Again."}
 
 
@@ -112,7 +113,13 @@ def build_run() -> None:
 
     train("backward", [])
     instructions = [
-        {"id": row["id"], "raw": f" Write {row['id']}.", "tokens": 3, "finished": row["id"] != "refused"}
+        {
+            "id": row["id"],
+            "raw": f" Write {row['id']}.",
+            "tokens": 3,
+            "finished": row["id"] != "refused",
+            "failure": None,
+        }
         for row in segments[:3]
     ]
     make_rows(
@@ -146,7 +153,8 @@ def build_run() -> None:
     train("M1", ["results/iterations/1/curated.jsonl.zst"])
     train("unselected", [f"results/{candidate_path}"])
     for model, loss in (("M0", 0.5), ("M1", 0.25)):
-        answers = [{"id": "held", "instruction": "Say bye.", "reference": "Bye.", "answer": f"{model} says bye."}]
+        answers = [{"id": "held", "instruction": "Say bye.", "reference": "Bye.", "answer": f"{model} says bye.",
+                    "failure": None}]  # fmt: skip
         losses = {"loss": loss, "tokens": 2, "pairs": [{"id": "held", "loss": loss, "tokens": 2}]}
         make_rows(
             "evaluate_model",
@@ -154,7 +162,7 @@ def build_run() -> None:
             {"loss": (f"evaluation/{model}/loss.json", losses),
              "answers": (f"evaluation/{model}/answers.jsonl.zst", answers)},
         )  # fmt: skip
-    judged = [{"id": "held", "first_wins_forward": 0.75, "first_wins_reversed": 0.5}]
+    judged = [{"id": "held", **CHANCES}]
     make_rows("judge_answers", {}, {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", judged)})
 
 
@@ -189,7 +197,8 @@ def test_a_segment_is_traced_from_its_page_to_the_training_sets(capsys: pytest.C
     assert (found["segment"]["url"], found["segment"]["record_offset"]) == ("https://web/good", 7)
     assert found["corpus_file"] == "page.warc.gz"
     assert found["instruction"] == {
-        "raw": " Write good.", "tokens": 3, "finished": True, "seed": row_seed(1, "good", "generate_instructions"),
+        "raw": " Write good.", "tokens": 3, "finished": True, "failure": None,
+        "seed": row_seed(1, "good", "generate_instructions"),
         "model": {"path": "results/models/backward", "key": key("models/backward")},
     }  # fmt: skip
     assert found["candidate"] == {"instruction": "Write good.", "rejection": None}
@@ -281,8 +290,37 @@ def test_a_held_out_pair_has_answers_and_judgements() -> None:
     found = trace_example(RESULTS, "held")
     answers = [(Path(answer.model.path).name, answer.answer, answer.loss) for answer in found.answers]
     assert answers == [("M0", "M0 says bye.", 0.5), ("M1", "M1 says bye.", 0.25)]
-    assert found.judgements == [{"first": "M1", "second": "M0", "first_wins_forward": 0.75, "first_wins_reversed": 0.5}]
+    assert found.judgements == [{"first": "M1", "second": "M0", **CHANCES}]
     assert "judged         M1 better than M0: 75.0 % shown first, 50.0 % shown second" in describe_trace(found)
+
+
+@pytest.mark.usefixtures("run")
+def test_what_was_too_long_for_a_model_is_told() -> None:
+    failed = {"failure": "prompt_too_long"}
+    asked = [{"id": "bad", "raw": "", "tokens": 0, "finished": False, **failed}]
+    scored = [{"id": "bad", "raw": "", "score": None, "expected_score": None, **failed}]
+    models = {"model": ["results/models/backward"]}
+    make_rows("generate_instructions", models, {"instructions": (f"instructions/{SHARD}.jsonl.zst", asked)},
+              spec={"random_seed": 2})  # fmt: skip
+    make_rows("parse_scores", {}, {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", scored)}, spec="long")
+    lines = describe_trace(trace_example(RESULTS, "bad"))
+    assert "instruction    none: prompt_too_long" in lines
+    assert f"not asked      results/models/backward, key {key('models/backward')}" in lines
+    assert "iteration 1    no score: prompt_too_long, not selected" in lines
+
+    answers = [{"id": "held", "instruction": "Say bye.", "reference": "Bye.", "answer": "", **failed}]
+    losses = {"loss": None, "tokens": 0, "pairs": [{"id": "held", "loss": None, "tokens": 0, **failed}]}
+    outputs = {"loss": ("evaluation/M0/loss.json", losses), "answers": ("evaluation/M0/answers.jsonl.zst", answers)}
+    make_rows("evaluate_model", {"model": ["results/models/M0"]}, outputs, spec="long")
+    chances = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
+    judged = {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", [{"id": "held", **chances}])}
+    make_rows("judge_answers", {}, judged, spec="long")
+    cut = {"judgements": ("evaluation/judgements/M2-vs-M0.jsonl.zst", [{"id": "held", **CHANCES, "cut": True}])}
+    make_rows("judge_answers", {}, cut, spec="cut")
+    lines = describe_trace(trace_example(RESULTS, "held"))
+    assert "answer         none: prompt_too_long" in lines
+    assert "not judged     M1 against M0: no_answer" in lines
+    assert any(line.endswith("shown second, of texts cut to fit into the judge") for line in lines)
 
 
 @pytest.mark.usefixtures("run")

@@ -26,6 +26,7 @@ from backtranslation.jobs.manifests import Manifest, find
 from backtranslation.jobs.named_paths import read_name
 from backtranslation.jobs.store import digest_input
 from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import spec
 from backtranslation.settings.training import Training
@@ -514,13 +515,17 @@ def training_command(
     """The command line of a training on 32 pairs, which it writes to `seed`."""
     write_rows(seed, make_pairs(32))
     tags = prompts.only("seed_tag", "augmented_tag")
-    settings = spec(task="forward", loading=base.loading(), hub_name=None, tags=tags, training=training, random_seed=1)
+    settings = spec(
+        task="forward", loading=base.loading(), hub_name=None, tags=tags, training=training, limits=Limits(),
+        random_seed=1,
+    )  # fmt: skip
     return [
         sys.executable, str(TESTS.parent / "scripts/train_model.py"), "--spec", settings,
         f"--store={results / 'store'}", "--execution", json.dumps({"training": training.execution()}),
         "--base", base.path,
         "--prompt", prompts.forward, "--chat-template", prompts.chat_template,
         "--seed", str(seed), "--model", str(results / "model"), "--losses", str(results / "losses.tsv"),
+        "--pairs", str(results / "pairs.json"),
     ]  # fmt: skip
 
 

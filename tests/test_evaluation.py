@@ -29,6 +29,7 @@ from backtranslation.models.pairs import EncodedPair, encode_forward
 from backtranslation.models.prompts import PromptSet, forward_message, judge_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import spec
 
@@ -93,20 +94,20 @@ def test_mean_loss_is_by_token() -> None:
 def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_path: Path) -> None:
     _, _, engine, tokenizer, prompts = loaded
     journals = [tmp_path / f"{seed}.jsonl" for seed in (1, 2)]
-    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0])
+    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0], Limits())
     assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
     prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
     (alone,) = engine.generate(
         [Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"], "evaluate_model"))], SAMPLING
     )
     assert answers[2]["answer"] == alone.text.strip()
-    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1])
+    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1], Limits())
 
 
 def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded, tmp_path: Path) -> None:
-    one = {"id": "h", "instruction": "why", "answer": "oil"}
-    two = {"id": "h", "instruction": "why", "answer": "water"}
-    (row,) = judge_in_both_orders(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two], tmp_path)
+    one = {"id": "h", "instruction": "why", "answer": "oil", "failure": None}
+    two = {"id": "h", "instruction": "why", "answer": "water", "failure": None}
+    (row,) = judge_in_both_orders(loaded.engine, loaded.tokenizer, loaded.prompts, [one], [two], tmp_path, Limits())
     assert row["first_wins_forward"] == pytest.approx(_chance_of_first(loaded, "oil", "water"), abs=1e-5)
     assert row["first_wins_reversed"] == pytest.approx(1 - _chance_of_first(loaded, "water", "oil"), abs=1e-5)
 
@@ -128,6 +129,9 @@ class FirstIsBetter:
         self.patience = patience
         self.asked: list[str] = []
 
+    def room(self, prompt: str) -> int:
+        return sys.maxsize
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         raise NotImplementedError
 
@@ -140,8 +144,8 @@ class FirstIsBetter:
 
 
 def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded, tmp_path: Path) -> None:
-    rows = [{"id": pair["id"], "instruction": "why", "answer": "oil"} for pair in PAIRS]
-    judged = judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows, tmp_path)
+    rows = [{"id": pair["id"], "instruction": "why", "answer": "oil", "failure": None} for pair in PAIRS]
+    judged = judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows, tmp_path, Limits())
     assert [row["id"] for row in judged] == [pair["id"] for pair in PAIRS]
     for row in judged:
         assert row["first_wins_forward"] + row["first_wins_reversed"] == pytest.approx(1)
@@ -150,22 +154,24 @@ def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded, tmp_path:
 @pytest.mark.parametrize("patience", [0, 4, len(PAIRS), len(PAIRS) + 2])
 def test_a_killed_judge_is_asked_for_the_missing_rows_only(loaded: Loaded, tmp_path: Path, patience: int) -> None:
     """Killed in the first order of showing, between the two, and in the second."""
-    first = [{"id": pair["id"], "instruction": "why", "answer": pair["id"]} for pair in PAIRS]
-    second = [{**row, "answer": "oil"} for row in first]
+    first = [{"id": pair["id"], "instruction": "why", "answer": pair["id"], "failure": None} for pair in PAIRS]
+    second = [{**row, "answer": "oil", "failure": None} for row in first]
     killed, again = FirstIsBetter(patience), FirstIsBetter()
     with pytest.raises(KeyboardInterrupt):
-        judge_in_both_orders(killed, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
-    judged = judge_in_both_orders(again, loaded.tokenizer, loaded.prompts, first, second, tmp_path)
+        judge_in_both_orders(killed, loaded.tokenizer, loaded.prompts, first, second, tmp_path, Limits())
+    judged = judge_in_both_orders(again, loaded.tokenizer, loaded.prompts, first, second, tmp_path, Limits())
     assert len(set(killed.asked + again.asked)) == len(killed.asked) + len(again.asked) == 2 * len(PAIRS)
     quiet = FirstIsBetter()
     (tmp_path / "quiet").mkdir()
-    assert judged == judge_in_both_orders(quiet, loaded.tokenizer, loaded.prompts, first, second, tmp_path / "quiet")
+    assert judged == judge_in_both_orders(
+        quiet, loaded.tokenizer, loaded.prompts, first, second, tmp_path / "quiet", Limits()
+    )
 
 
 def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded, tmp_path: Path) -> None:
-    rows = [{"id": name, "instruction": "why", "answer": "oil"} for name in "ab"]
+    rows = [{"id": name, "instruction": "why", "answer": "oil", "failure": None} for name in "ab"]
     with pytest.raises(DataError, match="same instructions"):
-        judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1], tmp_path)
+        judge_in_both_orders(FirstIsBetter(), loaded.tokenizer, loaded.prompts, rows, rows[::-1], tmp_path, Limits())
 
 
 def test_scripts_measure_answer_and_judge(
@@ -173,7 +179,7 @@ def test_scripts_measure_answer_and_judge(
 ) -> None:
     """The model has a chat template of its own, as trained models do; the judge, a base model, is given one."""
     write_rows(tmp_path / "held_out.jsonl.zst", PAIRS)
-    slices = {"loading": base.loading(), "generation": Generation()}
+    slices = {"loading": base.loading(), "generation": Generation(), "limits": Limits()}
     tags = judge_settings.only(*Tags.model_fields)
     _run("evaluate_model", tmp_path, "--spec", spec(**slices, tags=tags, sampling=SAMPLING, max_answers=4,
          random_seed=1), "--model", str(model_folder("qwen")), "--held-out", "held_out.jsonl.zst",

@@ -12,6 +12,7 @@ from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.models.engine import Completion, Request, choose_all, generate_all
 from backtranslation.settings.generation import Sampling
+from backtranslation.settings.limits import Limits
 
 IDS = ["a", "b", "c", "d"]
 
@@ -139,6 +140,9 @@ class Parrot:
             self._note(request.id)
             yield Completion(request.id, request.prompt * request.seed, len(request.prompt), request.seed > 1)
 
+    def room(self, prompt: str) -> int:
+        return sys.maxsize
+
     def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
         for row_id, text in sorted(prompts, key=lambda prompt: -len(prompt[1])):
             self._note(row_id)
@@ -155,11 +159,11 @@ PROMPTS = [(request.id, request.prompt) for request in REQUESTS]
 
 
 def generate(engine: Parrot, journal: Path) -> dict[str, Completion]:
-    return generate_all(engine, REQUESTS, Sampling(), journal)
+    return generate_all(engine, REQUESTS, Sampling(), journal, Limits())
 
 
-def choose(engine: Parrot, journal: Path) -> dict[str, list[float]]:
-    return choose_all(engine, PROMPTS, ["1", "2"], journal)
+def choose(engine: Parrot, journal: Path) -> dict[str, list[float] | None]:
+    return choose_all(engine, PROMPTS, ["1", "2"], journal, Limits())
 
 
 @pytest.mark.parametrize("ask", [generate, choose])

@@ -15,6 +15,7 @@ from backtranslation.models.chat import encode_text, end_token_ids, prepare_toke
 from backtranslation.models.choices import (
     JUDGEMENT_CHOICES,
     SCORE_CHOICES,
+    Question,
     text_before_judgement,
     text_before_score,
 )
@@ -55,7 +56,7 @@ CHOICES: dict[str, tuple[Callable[[PreTrainedTokenizerBase, PromptSet], str], tu
     "score": (partial(scored, written="It names both steps.\n**Score:** 4"), SCORE_CHOICES),
     "score-not-named": (partial(scored, written="It names both steps. "), SCORE_CHOICES),
     "judgement": (
-        partial(text_before_judgement, instruction=INSTRUCTION, first=RESPONSE, second=OTHER),
+        partial(text_before_judgement, question=Question(INSTRUCTION, RESPONSE, OTHER)),
         JUDGEMENT_CHOICES,
     ),
 }

@@ -1,6 +1,7 @@
 """The report: what it shows, what it leaves out, and that nothing from a page or a model can act in it."""
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.tiny_models import ROOT
 
@@ -74,16 +77,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame(scored).drop(columns="raw").to_parquet(folder / "scores.parquet")
     write_rows(folder / "curated.jsonl.zst", candidates[:4])
     for model in ("M0", "M1"):
-        answers = [{"id": f"h{n}", **pair, "reference": EVIL, "answer": f"{model} {EVIL}"} for n in range(3)]
+        answers = [
+            {"id": f"h{n}", **pair, "reference": EVIL, "answer": f"{model} {EVIL}", "failure": None} for n in range(3)
+        ]
         write_rows(folder / f"{model}.answers.jsonl.zst", answers)
         write_json(
             folder / f"{model}.json", {"pairs": [{"id": f"h{n}", "loss": n + 1.0, "tokens": 5} for n in range(3)]}
         )
     write_rows(
         folder / "M1-vs-M0.jsonl.zst",
-        [{"id": f"h{n}", "first_wins_forward": 0.7, "first_wins_reversed": n / 3} for n in range(3)],
+        [
+            {"id": f"h{n}", "first_wins_forward": 0.7, "first_wins_reversed": n / 3, "cut": n == 0, "failure": None}
+            for n in range(3)
+        ],
     )
     (folder / "log.tsv").write_text(LOG)
+    write_json(
+        folder / "pairs.json", {"seed": {"used": 9, "left_out": {}}, "augmented": {"used": 3, "left_out": {EVIL: 2}}}
+    )
     (folder / "funnel.tsv").write_text(
         f"source\tshard\tstep\tcount\na\ta-1\trecords/read\t10\na\ta-1\trecords/{EVIL}\t3\n"
     )
@@ -112,6 +123,7 @@ def build(
         "held-out": ["seed.jsonl.zst"], "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"],
         "funnel": ["funnel.tsv"], "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"],
         "curated": ["curated.jsonl.zst"], "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
+        "backward-pairs": ["pairs.json"], "training-pairs": ["pairs.json", "pairs.json"],
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
         "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"],
         "store": [f"{name}/store"], "page": [f"{name}/index.html"],
@@ -164,7 +176,8 @@ def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
 def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     done = build(
         run, "small", models=("M0",), candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
-        backward_log=[], judgements=[], truth=[], training_logs=["log.tsv"], losses=["M0.json"],
+        backward_log=[], backward_pairs=[], judgements=[], truth=[], training_logs=["log.tsv"],
+        training_pairs=["pairs.json"], losses=["M0.json"],
         answers=["M0.answers.jsonl.zst"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -172,6 +185,74 @@ def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     assert 'id="curation"' not in page
     assert "No iteration was asked for" in page
     assert "nan" not in page.split("<body>")[1]
+
+
+def shown(page: str, section: str) -> str:
+    """The text of a section, without its marks and with single spaces."""
+    return " ".join(
+        re.sub(r"<[^>]+>", " ", page.partition(f'<section id="{section}"')[2].partition("</section>")[0]).split()
+    )
+
+
+def test_what_was_cut_or_left_out_stands_beside_the_numbers(page: str) -> None:
+    """Of the pairs of a training, the comparisons of cut texts, and the pairs without a loss."""
+    assert "M1 12 2 &lt;script&gt;" in shown(page, "training")
+    evaluation = shown(page, "evaluation")
+    assert "comparison pairs cut not judged win rate" in evaluation
+    assert "M1 over M0 3 1 0 " in evaluation
+    assert "M1 3 0 15 " in evaluation
+
+
+SCORE_TABLE = pa.schema({"id": pa.string(), "score": pa.float64(), "failure": pa.string(),
+                         "expected_score": pa.float64(), "selected": pa.bool_()})  # fmt: skip
+LONG = {"score": None, "failure": "prompt_too_long", "expected_score": None, "selected": False}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "scores"),
+    [
+        ([], []),
+        ([{"id": "a", "instruction": "", "response": "r", "rejection": "prompt_too_long"}], []),
+        ([{"id": "a", "instruction": "i", "response": "r", "rejection": None}], [{"id": "a", **LONG}]),
+        (
+            [{"id": "a", "instruction": "i", "response": "r", "rejection": None}],
+            [{"id": "a", "score": 5.0, "failure": None, "expected_score": 4.0, "selected": True}],
+        ),
+    ],
+    ids=["no segment", "no candidate", "no score", "one score"],
+)
+def test_a_run_with_hardly_any_rows(
+    run: Path, tmp_path: Path, candidates: list[dict[str, Any]], scores: list[dict[str, Any]]
+) -> None:
+    """Empty shards beside others, and held-out pairs that were too long for every model and the judge."""
+    write_rows(tmp_path / "empty.jsonl.zst", [])
+    write_rows(tmp_path / "candidates.jsonl.zst", candidates)
+    write_rows(tmp_path / "curated.jsonl.zst", [row for row in candidates if row["rejection"] is None and scores])
+    write_rows(tmp_path / "segments.jsonl.zst", [{"id": row["id"], "url": None} for row in candidates])
+    write_rows(tmp_path / "scores.jsonl.zst", [{**row, "raw": ""} for row in scores])
+    pq.write_table(pa.Table.from_pylist(scores, schema=SCORE_TABLE), tmp_path / "scores.parquet")
+    failed = {"failure": "prompt_too_long"}
+    write_json(tmp_path / "loss.json", {"pairs": [{"id": "h", "loss": None, "tokens": 0, **failed}]})
+    write_rows(
+        tmp_path / "answers.jsonl.zst", [{"id": "h", "instruction": "i", "reference": "r", "answer": "", **failed}]
+    )
+    chances = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
+    write_rows(tmp_path / "judged.jsonl.zst", [{"id": "h", **chances}])
+
+    def both(name: str) -> list[str]:
+        return [str(tmp_path / f"{name}.jsonl.zst"), str(tmp_path / "empty.jsonl.zst")]
+
+    done = build(
+        run, str(tmp_path / "built"), candidates=both("candidates"), segments=both("segments"),
+        last_scores=both("scores"), scores=[str(tmp_path / "scores.parquet")],
+        curated=[str(tmp_path / "curated.jsonl.zst")], losses=[str(tmp_path / "loss.json")] * 2,
+        answers=[str(tmp_path / "answers.jsonl.zst")] * 2, judgements=[str(tmp_path / "judged.jsonl.zst")],
+    )  # fmt: skip
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    page = (tmp_path / "built/index.html").read_text()
+    assert "nan" not in page.split("<body>")[1]
+    assert "M1 over M0 0 0 1 \u2013" in shown(page, "evaluation")
+    assert "M1 0 1 0 \u2013" in shown(page, "evaluation")
 
 
 def test_report_is_built_without_torch() -> None:
@@ -223,8 +304,8 @@ def test_candidate_survey() -> None:
 
 
 def test_answer_samples_hold_only_what_every_model_answered() -> None:
-    def row(row_id: str, answer: str) -> dict[str, str]:
-        return {"id": row_id, "instruction": "i", "reference": "r", "answer": answer}
+    def row(row_id: str, answer: str) -> dict[str, Any]:
+        return {"id": row_id, "instruction": "i", "reference": "r", "answer": answer, "failure": None}
 
     samples = sample_answers({"M0": [row("a", "x"), row("b", "y")], "M1": [row("b", "z")]}, 5, random_seed=1)
     assert [sample.answers for sample in samples] == [{"M0": "y", "M1": "z"}]

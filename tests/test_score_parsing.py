@@ -94,7 +94,7 @@ def test_expected_score() -> None:
 
 
 def test_judgement_keeps_raw_text_and_expectation_without_a_score() -> None:
-    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5}, LABEL)
+    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5, "failure": None}, LABEL)
     assert row == {"id": "a", "raw": "no idea", "score": None, "failure": "no_score", "expected_score": 3.0}
 
 

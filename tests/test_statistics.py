@@ -19,6 +19,8 @@ from backtranslation.report.statistics import (
     summarise_scores,
 )
 
+WHOLE: Row = {"cut": False, "failure": None}  # of a judgement
+
 
 def test_pair_lengths_are_numpys() -> None:
     generator = np.random.default_rng(0)
@@ -65,6 +67,21 @@ def test_score_summary_where_nothing_can_be_read() -> None:
     assert len(summary.selected) == 0
 
 
+def test_candidates_that_were_not_scored_are_in_no_bar() -> None:
+    """An expected score of nan would otherwise fall into the highest bin."""
+    table = pa.table({
+        "id": ["a", "b"], "score": pa.array([None, 4.0], pa.float64()), "failure": ["prompt_too_long", None],
+        "expected_score": pa.array([None, 3.9], pa.float64()), "selected": [False, True],
+    })  # fmt: skip
+    summary = summarise_scores(table)
+    assert (summary.parsed, summary.expected) == ({4.0: (1, 0)}, {3.75: (1, 0)})
+    assert summary.failures == {"prompt_too_long": 1}
+    nothing = summarise_scores(table.slice(0, 1))
+    assert (nothing.parsed, nothing.expected, nothing.expected_by_parsed) == ({}, {}, {})
+    empty = summarise_scores(table.slice(0, 0))
+    assert (empty.rows, empty.parsed, empty.expected, empty.unparsable_share) == (0, {}, {}, 0)
+
+
 def test_overlaps() -> None:
     found = overlaps({"1": pa.array("abc"), "2": pa.array("bcde"), "3": pa.array([], pa.string())})
     assert [(one.first, one.second) for one in found] == [("1", "2"), ("1", "3"), ("2", "3")]
@@ -85,12 +102,41 @@ def test_losses_are_weighted_by_tokens_and_differences_are_paired() -> None:
     assert first.loss.low < first.loss.high
 
 
+def test_pairs_that_one_model_has_no_loss_for_are_left_out_of_all() -> None:
+    losses: dict[str, tuple[list[float | None], list[int]]] = {
+        "M0": ([2.0, 9.0, None], [1, 5, 0]), "M1": ([1.0, None, 3.0], [1, 0, 5])
+    }  # fmt: skip
+    first, second = compare_losses(losses, random_seed=1)
+    assert [(one.pairs, one.left_out, one.tokens) for one in (first, second)] == [(1, 2, 1)] * 2
+    assert (first.loss.value, second.loss.value) == (2, 1)
+
+
+@pytest.mark.parametrize("losses", [[], [None, None]])
+def test_a_loss_of_no_pair_is_no_number(losses: list[float | None]) -> None:
+    found = compare_losses({"M0": (losses, [0] * len(losses)), "M1": (losses, [0] * len(losses))}, random_seed=1)
+    assert all(math.isnan(one.loss.value) and math.isnan(one.loss.low) for one in found)
+    assert found[1].difference is not None and math.isnan(found[1].difference.value)
+
+
+def test_what_was_not_judged_counts_for_no_one() -> None:
+    row: Row = {"first_wins_forward": 0.9, "first_wins_reversed": 0.8, "failure": None}
+    missing = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
+    judgements: list[Row] = [{"id": "a", **row, "cut": True}, {"id": "b", **row, "cut": False}, {"id": "c", **missing}]
+    lengths = ({"a": 10, "b": 10}, {"a": 10, "b": 10})
+    found = compare_answers("M1", "M0", judgements, lengths, random_seed=1)
+    assert (found.rows, found.cut, found.not_judged, found.win_rate.value) == (2, 1, 1, 1)
+    for rows, not_judged in (([], 0), (judgements[2:], 1)):
+        found = compare_answers("M1", "M0", rows, lengths, random_seed=1)
+        assert (found.rows, found.cut, found.not_judged) == (0, 0, not_judged)
+        assert math.isnan(found.win_rate.value) and math.isnan(found.length_controlled.low)
+
+
 def test_win_rate_by_hand() -> None:
     judgements: list[Row] = [
-        {"id": "wins twice", "first_wins_forward": 0.9, "first_wins_reversed": 0.8},
-        {"id": "wins on average", "first_wins_forward": 0.9, "first_wins_reversed": 0.4},
-        {"id": "draw", "first_wins_forward": 0.7, "first_wins_reversed": 0.3},
-        {"id": "loses", "first_wins_forward": 0.2, "first_wins_reversed": 0.1},
+        {"id": "wins twice", "first_wins_forward": 0.9, "first_wins_reversed": 0.8, **WHOLE},
+        {"id": "wins on average", "first_wins_forward": 0.9, "first_wins_reversed": 0.4, **WHOLE},
+        {"id": "draw", "first_wins_forward": 0.7, "first_wins_reversed": 0.3, **WHOLE},
+        {"id": "loses", "first_wins_forward": 0.2, "first_wins_reversed": 0.1, **WHOLE},
     ]
     lengths = ({row["id"]: 10 for row in judgements}, {row["id"]: 30 for row in judgements})
     found = compare_answers("M1", "M0", judgements, lengths, random_seed=1)

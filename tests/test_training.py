@@ -258,7 +258,7 @@ def test_the_script_passes_over_rejected_candidates(command: Callable[..., list[
     )
     assert done.returncode == 0, done.stderr
     assert "43 pairs" in done.stderr
-    assert "row long" in done.stderr and "1 augmented pairs passed over" in done.stderr
+    assert "row long" in done.stderr and "1 of 12 pairs are left out" in done.stderr
 
 
 def test_backward_and_forward_learn_opposite_sides(base: BaseModelSettings, prompts: PromptSet) -> None:

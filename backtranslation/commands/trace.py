@@ -36,11 +36,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What the backward model wrote; `seed` made its random numbers."""
+    """What the backward model wrote, or why it was not asked; `seed` made its random numbers."""
 
     raw: str
     tokens: int
     finished: bool
+    failure: str | None
     seed: int
     model: Model
 
@@ -53,7 +54,7 @@ class Score:
     raw: str
     score: float | None
     failure: str | None
-    expected_score: float
+    expected_score: float | None
     selected: bool | None
     model: Model
 
@@ -69,10 +70,11 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered to a held-out instruction, and its loss on the pair, in nats per target token."""
+    """What a model answered to a held-out instruction, or why not; its loss on the pair, in nats per target token."""
 
     model: Model
     answer: str | None
+    failure: str | None
     loss: float | None
 
 
@@ -174,7 +176,8 @@ def _read_instruction(results: Path, row_id: str, shard: str) -> Instruction | N
     if row is None or manifest is None:
         return None
     seed = row_seed(manifest.spec["random_seed"], row_id, manifest.stage)
-    return Instruction(row["raw"], row["tokens"], row["finished"], seed, _input_model(results, manifest))
+    model = _input_model(results, manifest)
+    return Instruction(row["raw"], row["tokens"], row["finished"], row["failure"], seed, model)
 
 
 def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
@@ -215,7 +218,8 @@ def _read_answers(results: Path, row_id: str) -> Iterator[Answer]:
             continue
         losses = json.loads(losses_by_model[model].read_text(encoding="utf-8"))["pairs"]
         loss = next((pair["loss"] for pair in losses if pair["id"] == row_id), None)
-        yield Answer(_input_model(results, manifest), row["answer"] if row else None, loss)
+        answer, failure = (row["answer"], row["failure"]) if row else (None, None)
+        yield Answer(_input_model(results, manifest), answer, failure, loss)
 
 
 def _read_judgements(results: Path, row_id: str) -> Iterator[Row]:
@@ -326,8 +330,10 @@ def _describe_origin(trace: Trace) -> list[str]:
 
 def _describe_candidate(trace: Trace) -> list[str]:
     lines = []
-    if trace.instruction:
-        written = trace.instruction
+    written = trace.instruction
+    if written and written.failure:
+        lines += _entry("instruction", f"none: {written.failure}") + _entry("not asked", _model_name(written.model))
+    elif written:
         end = "" if written.finished else ", cut off there"
         lines += _entry("instruction", written.raw)
         lines += _entry("", f"{written.tokens} tokens{end}, random seed {written.seed}")
@@ -340,9 +346,10 @@ def _describe_candidate(trace: Trace) -> list[str]:
 
 def _describe_score(score: Score) -> list[str]:
     verdict = f"score {score.score:g}" if score.score is not None else f"no score: {score.failure}"
+    expected = "" if score.expected_score is None else f", expected score {score.expected_score:.2f}"
     selected = {None: "not selected from yet", True: "selected", False: "not selected"}[score.selected]
     return [
-        *_entry(f"iteration {score.iteration}", f"{verdict}, expected score {score.expected_score:.2f}, {selected}"),
+        *_entry(f"iteration {score.iteration}", f"{verdict}{expected}, {selected}"),
         *_entry("scored by", _model_name(score.model)),
         *_entry("raw text", score.raw),
     ]
@@ -350,16 +357,21 @@ def _describe_score(score: Score) -> list[str]:
 
 def _describe_answer(answer: Answer) -> list[str]:
     lines = _entry("answered by", _model_name(answer.model))
-    lines += _entry("answer", answer.answer) if answer.answer is not None else []
+    if answer.answer is not None:
+        lines += _entry("answer", answer.answer if answer.failure is None else f"none: {answer.failure}")
     return lines + (_entry("loss", f"{answer.loss:.3f} nats per token") if answer.loss is not None else [])
 
 
 def _describe_judgements(judgements: list[Row]) -> list[str]:
     lines = []
     for row in judgements:
+        if row["failure"]:
+            lines += _entry("not judged", f"{row['first']} against {row['second']}: {row['failure']}")
+            continue
         first, second = (100 * row[f"first_wins_{order}"] for order in ("forward", "reversed"))
         chances = f"{first:.1f} % shown first, {second:.1f} % shown second"
-        lines += _entry("judged", f"{row['first']} better than {row['second']}: {chances}")
+        end = ", of texts cut to fit into the judge" if row["cut"] else ""
+        lines += _entry("judged", f"{row['first']} better than {row['second']}: {chances}{end}")
     return lines
 
 

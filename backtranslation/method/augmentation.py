@@ -13,9 +13,14 @@ NGRAM = 4
 
 
 def build_candidate(segment: Row, generated: Row, backward_template: str, filters: InstructionFilters) -> Row:
-    """Join a segment with the instruction written for it: {"id", "instruction", "response", "rejection"}."""
+    """Join a segment with the instruction written for it: {"id", "instruction", "response", "rejection"}.
+
+    Where the backward model could not be asked, the instruction is empty and the reason is that.
+    """
     instruction = generated["raw"].strip()
-    reason = rejection_reason(instruction, generated["finished"], segment["text"], backward_template, filters)
+    reason = generated["failure"] or rejection_reason(
+        instruction, generated["finished"], segment["text"], backward_template, filters
+    )
     return {"id": segment["id"], "instruction": instruction, "response": segment["text"], "rejection": reason}
 
 

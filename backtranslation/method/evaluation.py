@@ -17,6 +17,7 @@ from backtranslation.models.engine import Engine, generate_all, make_requests
 from backtranslation.models.pairs import NO_LABEL, EncodedPair
 from backtranslation.models.prompts import PromptSet, forward_message
 from backtranslation.settings.generation import Sampling
+from backtranslation.settings.limits import Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,11 +27,12 @@ LOSS_BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class PairLoss:
-    """Loss of one pair: mean nats per target token, and the number of these."""
+    """Loss of one pair: mean nats per target token, and the number of these; or why it was not measured."""
 
     id: str
-    loss: float
+    loss: float | None
     tokens: int
+    failure: str | None = None
 
 
 @torch.inference_mode()
@@ -47,13 +49,13 @@ def held_out_losses(model: "PreTrainedModel", pairs: Sequence[EncodedPair]) -> l
     return [found[pair.id] for pair in pairs]
 
 
-def mean_loss(losses: Iterable[PairLoss]) -> tuple[float, int]:
-    """(Mean nats over all target tokens, number of target tokens)."""
+def mean_loss(losses: Iterable[PairLoss]) -> tuple[float | None, int]:
+    """(Mean nats over all target tokens, None if there are none; number of target tokens)."""
     nats, tokens = 0.0, 0
     for pair in losses:
-        nats += pair.loss * pair.tokens
+        nats += (pair.loss or 0.0) * pair.tokens
         tokens += pair.tokens
-    return nats / tokens, tokens
+    return nats / tokens if tokens else None, tokens
 
 
 def _batches(pairs: Sequence[EncodedPair]) -> Iterator[list[EncodedPair]]:
@@ -91,17 +93,23 @@ def answer_instructions(
     sampling: Sampling,
     random_seed: int,
     journal: Path,
+    limits: Limits,
 ) -> list[Row]:
-    """Answers to held-out instructions: {"id", "instruction", "reference", "answer"}, in the order of the pairs."""
+    """Answers to held-out instructions, in the order of the pairs.
+
+    Gives rows {"id", "instruction", "reference", "answer", "failure"}; an instruction that is too long for the model
+    has an empty answer and the failure prompt_too_long. Raises DataError if clearly more are than may be unusable.
+    """
     messages = ((pair["id"], forward_message(prompts, pair["instruction"], "answer")) for pair in pairs)
     requests = make_requests(tokenizer, messages, random_seed, "evaluate_model")
-    answers = generate_all(engine, requests, sampling, journal)
+    answers = generate_all(engine, requests, sampling, journal, limits)
     return [
         {
             "id": pair["id"],
             "instruction": pair["instruction"],
             "reference": pair["response"],
             "answer": answers[pair["id"]].text.strip(),
+            "failure": answers[pair["id"]].failure,
         }
         for pair in pairs
     ]

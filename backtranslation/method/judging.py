@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row
-from backtranslation.models.choices import JUDGEMENT_CHOICES, text_before_judgement
-from backtranslation.models.engine import Engine, choose_all
+from backtranslation.jobs.progress import log
+from backtranslation.models.choices import JUDGEMENT_CHOICES, Question, cut_question, text_before_judgement
+from backtranslation.models.engine import PROMPT_TOO_LONG, Engine, choose_all
 from backtranslation.models.prompts import PromptSet
+from backtranslation.settings.limits import Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,27 +26,43 @@ def judge_in_both_orders(
     first_answers: Sequence[Row],
     second_answers: Sequence[Row],
     work: Path,
+    limits: Limits,
 ) -> list[Row]:
     """The probability that the first model's answer is the better one, shown first and shown second.
 
+    Gives rows {"id", "first_wins_forward", "first_wins_reversed", "cut", "failure"}: whether the judge was shown cut
+    texts, see `cut_question`, and why there are no probabilities where there are none (no_answer, prompt_too_long).
     `work` is a folder from which a killed process continues. Nothing is generated: the probabilities of the two choices
     are read at the place where the judge names one. Raises DataError when the two models did not answer the same
-    instructions.
+    instructions, and when clearly more questions are too long than may be unusable.
     """
     if [row["id"] for row in first_answers] != [row["id"] for row in second_answers]:
         raise DataError("the two files of answers do not hold the same instructions in the same order")
 
-    def chances(shown_first: Sequence[Row], shown_second: Sequence[Row], journal: Path) -> dict[str, float]:
-        questions = [
-            (one["id"], text_before_judgement(tokenizer, prompts, one["instruction"], one["answer"], two["answer"]))
-            for one, two in zip(shown_first, shown_second, strict=True)
-        ]
-        chosen = choose_all(engine, questions, JUDGEMENT_CHOICES, journal)
-        return {row_id: shares[0] for row_id, shares in chosen.items()}
+    whole = {
+        one["id"]: Question(one["instruction"], one["answer"], two["answer"])
+        for one, two in zip(first_answers, second_answers, strict=True)
+        if not one["failure"] and not two["failure"]
+    }
+    shown = {row_id: cut_question(tokenizer, prompts, whole[row_id], engine.room) for row_id in whole}
+    cut = {row_id for row_id in whole if shown[row_id] != whole[row_id]}
+    if cut:
+        log.warning(f"{len(cut)} of {len(whole)} comparisons are of texts that were cut to fit into the judge")
 
-    forward = chances(first_answers, second_answers, work / "forward.jsonl")
-    reverse = chances(second_answers, first_answers, work / "reversed.jsonl")
-    return [
-        {"id": row["id"], "first_wins_forward": forward[row["id"]], "first_wins_reversed": 1 - reverse[row["id"]]}
-        for row in first_answers
-    ]
+    def chances_of_first(questions: dict[str, Question], journal: Path) -> dict[str, list[float] | None]:
+        texts = [(name, text_before_judgement(tokenizer, prompts, question)) for name, question in questions.items()]
+        return choose_all(engine, texts, JUDGEMENT_CHOICES, journal, limits)
+
+    forward = chances_of_first(shown, work / "forward.jsonl")
+    reverse = chances_of_first({name: shown[name].reversed() for name in shown}, work / "reversed.jsonl")
+
+    def judgement(row_id: str) -> Row:
+        one, other = forward.get(row_id), reverse.get(row_id)
+        if one and other:
+            chances = {"first_wins_forward": one[0], "first_wins_reversed": 1 - other[0]}
+            return {"id": row_id, **chances, "cut": row_id in cut, "failure": None}
+        failure = PROMPT_TOO_LONG if row_id in whole else "no_answer"
+        nothing = dict.fromkeys(("first_wins_forward", "first_wins_reversed"))
+        return {"id": row_id, **nothing, "cut": False, "failure": failure}
+
+    return [judgement(row["id"]) for row in first_answers]

@@ -48,9 +48,13 @@ def expected_score(digit_probabilities: Sequence[float]) -> float:
 
 
 def parse_judgement(row: Row, label: str) -> Row:
-    """A generated score with its numbers: {"id", "raw", "score", "failure", "expected_score"}."""
-    score, failure = parse_score(row["raw"], label)
-    expected = round(expected_score(row["digit_probabilities"]), 6)
+    """A generated score with its numbers: {"id", "raw", "score", "failure", "expected_score"}.
+
+    A candidate that could not be shown to the scorer keeps that as its failure, and has neither number.
+    """
+    score, failure = (None, row["failure"]) if row["failure"] else parse_score(row["raw"], label)
+    shares = row["digit_probabilities"]
+    expected = None if shares is None else round(expected_score(shares), 6)
     return {"id": row["id"], "raw": row["raw"], "score": score, "failure": failure, "expected_score": expected}
 
 

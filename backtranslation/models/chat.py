@@ -4,6 +4,7 @@ The tokenizer's chat template (its own, or the file named in the settings) puts 
 what they ask.
 """
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -59,6 +60,12 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of rendered text; the chat template has already written every special token."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def cut_text(tokenizer: "PreTrainedTokenizerBase", text: str, tokens: int) -> str:
+    """The longest beginning of a text that has at most so many tokens by itself."""
+    ends = range(len(text) + 1)
+    return text[: bisect_right(ends, tokens, key=lambda end: len(encode_text(tokenizer, text[:end]))) - 1]
 
 
 def _apply_chat_template(

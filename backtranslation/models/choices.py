@@ -1,8 +1,11 @@
 """The texts at whose end it is read how probable a model finds each of several numbers, and these numbers."""
 
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from backtranslation.models.chat import render_prompt
+from backtranslation.models.chat import cut_text, encode_text, render_prompt
 from backtranslation.models.labels import label_pattern
 from backtranslation.models.prompts import PromptSet, judge_message
 
@@ -11,6 +14,18 @@ if TYPE_CHECKING:
 
 SCORE_CHOICES = (" 1", " 2", " 3", " 4", " 5")
 JUDGEMENT_CHOICES = (" 1", " 2")
+
+
+class Question(NamedTuple):
+    """What a judge is shown: an instruction and two answers to it."""
+
+    instruction: str
+    first: str
+    second: str
+
+    def reversed(self) -> "Question":
+        """The same with the answers in the other order."""
+        return Question(self.instruction, self.second, self.first)
 
 
 def text_before_score(prompt: str, written: str, label: str) -> str:
@@ -22,8 +37,36 @@ def text_before_score(prompt: str, written: str, label: str) -> str:
     return prompt + (written[: labels[-1].end()].rstrip() if labels else f"{written.rstrip()}\n{label}")
 
 
-def text_before_judgement(
-    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, instruction: str, first: str, second: str
-) -> str:
+def text_before_judgement(tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question) -> str:
     """The question to a judge, up to the number of the better response; JUDGEMENT_CHOICES are read there."""
-    return render_prompt(tokenizer, judge_message(prompts, instruction, first, second)) + prompts.judge_label
+    return render_prompt(tokenizer, judge_message(prompts, *question)) + prompts.judge_label
+
+
+def cut_question(
+    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question, room: Callable[[str], int]
+) -> Question:
+    """A question that leaves the judge room for a number (`room`, as of an engine) in both orders of its answers.
+
+    If it is too long, instruction and answers are cut to one number of tokens, and those that have fewer stay whole: so
+    neither answer and neither order has an advantage. Nothing is left of them where the words around are too long.
+    """
+    lengths = [len(encode_text(tokenizer, text)) for text in question]
+    budget, cut = max(lengths), question
+    while budget and (excess := 1 - _least_room(tokenizer, prompts, cut, room)) > 0:
+        wanted = _tokens_kept(lengths, budget) - excess
+        budget = max(0, bisect_right(range(budget), wanted, key=partial(_tokens_kept, lengths)) - 1)
+        cut = Question(*(cut_text(tokenizer, text, budget) for text in question))
+    return cut
+
+
+def _least_room(
+    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question, room: Callable[[str], int]
+) -> int:
+    """What the longer order leaves."""
+    orders = (question, question.reversed())
+    return min(room(text_before_judgement(tokenizer, prompts, order)) for order in orders)
+
+
+def _tokens_kept(lengths: Sequence[int], budget: int) -> int:
+    """Tokens of texts of these lengths, each cut to a budget."""
+    return sum(min(length, budget) for length in lengths)

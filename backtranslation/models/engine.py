@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 from backtranslation.errors import UserError
 from backtranslation.files import Row, row_hash
 from backtranslation.jobs.journal import complete_journal
-from backtranslation.jobs.progress import Progress
+from backtranslation.jobs.progress import Progress, log
 from backtranslation.models.chat import render_prompt
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
+from backtranslation.tally import Tally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 # Stages that draw for the same rows need different numbers; held-out pairs are never augmented or scored. Version 0.1.0
 # had 0 for all: with 0 here, what it sampled can be sampled again.
 STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0}
+
+PROMPT_TOO_LONG = "prompt_too_long"
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The text written for a request, and its tokens, without the one that ended it (`finished`)."""
+    """The text written for a request, and its tokens, without the one that ended it (`finished`).
+
+    Where nothing could be asked, it is empty, and `failure` says why.
+    """
 
     id: str
     text: str
     tokens: int
     finished: bool
+    failure: str | None = None
 
 
 class EngineError(UserError):
@@ -52,7 +60,10 @@ class EngineError(UserError):
 
 
 class Engine(Protocol):
-    """What every engine offers. Both functions may yield in any order."""
+    """What every engine offers. It may yield in any order, and is asked nothing that leaves no room for a token."""
+
+    def room(self, prompt: str) -> int:
+        """Tokens that the model can write after a prompt; 0 or fewer if the prompt itself is too long for it."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Complete every request."""
@@ -65,37 +76,69 @@ class Engine(Protocol):
 
 
 def generate_all(
-    engine: Engine, requests: Sequence[Request], sampling: Sampling, journal: Path
+    engine: Engine,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    journal: Path,
+    limits: Limits,
+    least_room: int = 1,
 ) -> dict[str, Completion]:
-    """Completions of all requests by id; those that the journal holds are not asked for again."""
+    """Completions of all requests by id; those that the journal holds are not asked for again.
+
+    A request whose prompt leaves room for fewer than `least_room` tokens is not asked; see `find_too_long`.
+    """
+    prompts = [(request.id, request.prompt) for request in requests]
+    too_long = find_too_long(engine, prompts, least_room, limits)
 
     def generate_missing(there: dict[str, Row]) -> Iterator[Row]:
-        progress = Progress(len(requests), already=len(there))
-        missing = [request for request in requests if request.id not in there]
+        progress = Progress(len(requests) - len(too_long), already=len(there))
+        missing = [request for request in requests if request.id not in there and request.id not in too_long]
         for completion in engine.generate(missing, sampling):
             progress.add(tokens=completion.tokens)
             yield asdict(completion)
         progress.tell()
 
     rows = complete_journal(journal, generate_missing)
-    return {row_id: Completion(**row) for row_id, row in rows.items()}
+    completions = {row_id: Completion(**row) for row_id, row in rows.items()}
+    return completions | {row_id: Completion(row_id, "", 0, False, PROMPT_TOO_LONG) for row_id in too_long}
 
 
 def choose_all(
-    engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path
-) -> dict[str, list[float]]:
-    """Shares of the choices by id; those that the journal holds are not asked for again."""
+    engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path, limits: Limits
+) -> dict[str, list[float] | None]:
+    """Shares of the choices by id; those that the journal holds are not asked for again.
+
+    None for a text that is too long, see `find_too_long`.
+    """
+    too_long = find_too_long(engine, prompts, 1, limits)
 
     def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
-        progress = Progress(len(prompts), already=len(there))
-        missing = [(row_id, text) for row_id, text in prompts if row_id not in there]
+        progress = Progress(len(prompts) - len(too_long), already=len(there))
+        missing = [(row_id, text) for row_id, text in prompts if row_id not in there and row_id not in too_long]
         for row_id, shares in engine.choose(missing, choices):
             progress.add()
             yield {"id": row_id, "shares": shares}
         progress.tell()
 
     rows = complete_journal(journal, choose_missing)
-    return {row_id: row["shares"] for row_id, row in rows.items()}
+    return {row_id: row["shares"] for row_id, row in rows.items()} | dict.fromkeys(too_long)
+
+
+def find_too_long(engine: Engine, prompts: Sequence[tuple[str, str]], least_room: int, limits: Limits) -> set[str]:
+    """Ids of the prompts, (id, text), that leave the model room for fewer than `least_room` tokens; the log names some.
+
+    Raises DataError, before anything is asked, if they are clearly more than may be unusable.
+    """
+    tally, found = Tally(), set()
+    for row_id, text in prompts:
+        if (room := engine.room(text)) < least_room:
+            missing = f"{least_room - room:,} more tokens than the model has positions for"
+            tally.refuse(PROMPT_TOO_LONG, f"row {row_id}: its prompt and {least_room:,} to follow are {missing}")
+            found.add(row_id)
+    tally.check(len(prompts), "prompts", limits.max_unusable_share)
+    if found:
+        log.warning(f"{len(found):,} of {len(prompts):,} prompts are too long and not asked")
+    return found
 
 
 def make_requests(

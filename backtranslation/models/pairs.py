@@ -1,20 +1,31 @@
 """Pairs as the token ids a model learns from: the prompt as generation sees it, and the reply."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row
+from backtranslation.jobs.progress import log
 from backtranslation.models.chat import encode_text, render_pair
 from backtranslation.models.prompts import Kind, PromptSet, backward_message, forward_message
+from backtranslation.settings.limits import Limits
+from backtranslation.tally import Tally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_LABEL = -100
+
+
+class PairError(DataError):
+    """Nothing can be learnt from a pair; the message names it, `reason` is for counting."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,29 @@ class EncodedPair:
     def labels(self) -> list[int]:
         """The ids of the reply; NO_LABEL in place of the prompt, of which nothing is learnt."""
         return [NO_LABEL] * self.prompt_tokens + self.ids[self.prompt_tokens :].tolist()
+
+
+def encode_usable(
+    rows: Iterable[Row], encode: Callable[[Row], EncodedPair], limits: Limits
+) -> tuple[list[EncodedPair], dict[str, str]]:
+    """The pairs of rows, and by id why others are left out: nothing can be learnt from them.
+
+    The log names the first of these. Raises DataError if they are clearly more than may be unusable.
+    """
+    tally = Tally()
+    pairs: list[EncodedPair] = []
+    left_out: dict[str, str] = {}
+    for row in rows:
+        try:
+            pairs.append(encode(row))
+        except PairError as error:
+            tally.refuse(error.reason, str(error))
+            left_out[row["id"]] = error.reason
+    total = len(pairs) + tally.refused.total()
+    tally.check(total, "pairs", limits.max_unusable_share)
+    if left_out:
+        log.warning(f"{tally.refused.total():,} of {total:,} pairs are left out")
+    return pairs, left_out
 
 
 def encode_forward(
@@ -64,11 +98,10 @@ def encode_pair(
     """Token ids and labels of `message(source)` and its reply `target`, at most `max_length` tokens together.
 
     The prompt is tokenized apart from the reply, since generation sees it alone. A row that is too long loses words at
-    the end of its source, never of its target. Raises DataError naming the row when the target is empty, or does not
-    fit even so.
+    the end of its source, never of its target. Raises PairError when the target is empty, or does not fit even so.
     """
     if not target.strip():
-        raise DataError(f"row {row_id}: the target is empty, there is nothing to learn")
+        raise PairError("empty_target", f"row {row_id}: the target is empty, there is nothing to learn")
     while True:
         prompt, reply = render_pair(tokenizer, message(source), target)
         prompt_ids, reply_ids = encode_text(tokenizer, prompt), encode_text(tokenizer, reply)
@@ -77,9 +110,10 @@ def encode_pair(
             return EncodedPair(row_id, array("i", prompt_ids + reply_ids), len(prompt_ids))
         source = _shorten(source, excess / len(encode_text(tokenizer, source)) if source else 1)
         if not source:
-            raise DataError(
+            raise PairError(
+                "target_too_long",
                 f"row {row_id}: its target of {len(reply_ids)} tokens and the words around it do not fit into"
-                f" max_length ({max_length} tokens)"
+                f" max_length ({max_length} tokens)",
             )
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from math import isnan
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from backtranslation.report.statistics import (
     ScoreSummary,
 )
 
+NOTHING = "\u2013"  # in place of a number of no rows
 FUNNEL_UNITS = ("files", "records", "sections", "segments")
 # What is passed on, and whether it stands before (0) or after (2) what its unit lost.
 PASSED_ON = {"read": 0, "found": 0, "extracted": 0, "kept": 2}
@@ -54,6 +56,14 @@ class CandidateSurvey:
     rejections: Counter[str] = field(default_factory=Counter)
     wanted: dict[str, Sample] = field(default_factory=dict)
     rejected: dict[str, Sample] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """How many pairs a model learnt from, and how many it could not learn from, by reason."""
+
+    used: int
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class Report:
     pool: PairLengths
     settings_yaml: str
     trainings: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    training_pairs: Mapping[str, TrainingPairs] = field(default_factory=dict)
     funnel: Sequence[FunnelStep] = ()
     rejections: Mapping[str, int] = field(default_factory=dict)
     iterations: Sequence[ScoreSummary] = ()
@@ -152,7 +163,7 @@ def _draw(row_id: str, random_seed: int) -> str:
 
 def sample_answers(answers: Mapping[str, Sequence[Row]], count: int, random_seed: int) -> list[AnswerSample]:
     """Draw held-out instructions that every model answered; `answers` holds each model's rows."""
-    by_id = {model: {row["id"]: row for row in rows} for model, rows in answers.items()}
+    by_id = {model: {row["id"]: row for row in rows if not row["failure"]} for model, rows in answers.items()}
     shared = set.intersection(*(set(rows) for rows in by_id.values())) if by_id else set()
     first = next(iter(by_id.values()), {})
     return [
@@ -186,6 +197,14 @@ def _funnel_step(step: str, by_source: dict[str, int]) -> FunnelStep:
     return FunnelStep(f"{unit} {what}" if kept else f"{unit}: {what}", kept, by_source)
 
 
+def count_training_pairs(counts: Mapping[str, Row]) -> TrainingPairs:
+    """Add up {kind of pair: {"used", "left_out": {reason: number}}}."""
+    left_out: Counter[str] = Counter()
+    for count in counts.values():
+        left_out.update(count["left_out"])
+    return TrainingPairs(sum(count["used"] for count in counts.values()), dict(left_out))
+
+
 def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
     """Read {"measure", "model_or_iteration", "value", "low", "high", "n", "target"?}."""
     return [
@@ -206,10 +225,10 @@ def render_report(report: Report, template: Path) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        count="{:,.0f}".format,
-        percent=lambda share: f"{100 * share:.1f} %",
-        percent_interval=lambda rate: f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})",
-        interval=lambda number: f"{number.value:.3f} ({number.low:.3f} to {number.high:.3f})",
+        count=lambda number: NOTHING if isnan(number) else f"{number:,.0f}",
+        percent=lambda share: NOTHING if isnan(share) else f"{100 * share:.1f} %",
+        percent_interval=_percent_interval,
+        interval=_interval,
         mean_and_deviation=_mean_and_deviation,
         words=lambda name: name.replace("_", " "),
         is_web_address=is_web_address,
@@ -231,6 +250,16 @@ def is_web_address(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _percent_interval(rate: Estimate) -> str:
+    if isnan(rate.value):
+        return NOTHING
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _interval(number: Estimate) -> str:
+    return NOTHING if isnan(number.value) else f"{number.value:.3f} ({number.low:.3f} to {number.high:.3f})"
 
 
 def _mean_and_deviation(lengths: Lengths) -> str:
@@ -259,13 +288,13 @@ def _outcomes(report: Report) -> list[tuple[str, str]]:
             (f"{row.difference.value:+.3f}", f"held-out loss of {last} against {report.losses[0].model},"
              f" nats per token ({row.difference.low:+.3f} to {row.difference.high:+.3f})")
             for row in report.losses
-            if row.model == last and row.difference
+            if row.model == last and row.difference and not isnan(row.difference.value)
         ),
         *(
             (f"{100 * row.win_rate.value:.1f} %", f"of {last}'s answers judged better than {row.second}'s"
              f" ({100 * row.win_rate.low:.1f} to {100 * row.win_rate.high:.1f})")
             for row in report.comparisons
-            if row.first == last
+            if row.first == last and row.rows
         ),
     ]  # fmt: skip
 

@@ -95,20 +95,21 @@ class ScoreSummary:
 
 
 def summarise_scores(scores: pa.Table) -> ScoreSummary:
-    """Summarise columns id, score (null: unparsable), failure, expected_score, selected.
+    """Summarise columns id, score (null: unparsable), failure, expected_score (null: not scored), selected.
 
     Parsed scores are counted as they are; expected scores in bins of a quarter point, named by their lower edge;
     `expected_by_parsed` holds mean and standard deviation of the expected score at every parsed score.
     """
     numbers = scores.select(["score", "expected_score", "selected"]).to_pandas()
-    bins = np.digitize(numbers["expected_score"], EXPECTED_SCORE_EDGES[1:-1])
-    by_parsed = numbers.groupby("score")["expected_score"].agg(["mean", "std"])
+    expected = numbers["expected_score"].to_numpy(float)
+    edges = EXPECTED_SCORE_EDGES[np.digitize(expected, EXPECTED_SCORE_EDGES[1:-1])]
+    by_parsed = numbers.groupby("score")["expected_score"].agg(["mean", "std"]).dropna(subset="mean")
     failures = {count["values"]: count["counts"] for count in scores["failure"].drop_null().value_counts().to_pylist()}
     return ScoreSummary(
         rows=len(scores),
         failures=dict(Counter(failures).most_common()),
-        parsed=_bars(numbers["score"].to_numpy(), numbers["selected"].to_numpy()),
-        expected=_bars(EXPECTED_SCORE_EDGES[bins], numbers["selected"].to_numpy()),
+        parsed=_bars(numbers["score"].to_numpy(float), numbers["selected"].to_numpy(bool)),
+        expected=_bars(np.where(np.isnan(expected), np.nan, edges), numbers["selected"].to_numpy(bool)),
         expected_by_parsed={
             float(score): (float(mean), float(deviation))
             for score, mean, deviation in by_parsed.reset_index().to_numpy(float)
@@ -157,60 +158,84 @@ def overlaps(selections: Mapping[str, pa.ChunkedArray]) -> list[Overlap]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval."""
+    """A number and its 95 % interval; all three are nan where there are no rows."""
 
     value: float
     low: float
     high: float
 
 
+NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
+
+
 def bootstrap_draws(rows: int, random_seed: int) -> Floats:
     """How often each row occurs in each of the resampled sets; shape (draws, rows), each draw sums to `rows`."""
+    if rows == 0:
+        return np.empty((BOOTSTRAP_DRAWS, 0))
     generator = np.random.default_rng(random_seed)
     return generator.multinomial(rows, np.full(rows, 1 / rows), size=BOOTSTRAP_DRAWS).astype(float)
 
 
 def estimate(value: float, resampled: Floats) -> Estimate:
     """The value with the percentile interval of its resampled copies, those apart that have no value."""
+    if np.isnan(resampled).all():
+        return NO_ESTIMATE
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high))
 
 
 @dataclass(frozen=True)
 class LossEstimate:
-    """Held-out loss of one model in nats per target token, and its difference to that of the first model."""
+    """Held-out loss of one model in nats per target token, and its difference to that of the first model.
+
+    Over the pairs that every model has a loss for; the others are `left_out`.
+    """
 
     model: str
+    pairs: int
+    left_out: int
     tokens: int
     loss: Estimate
     difference: Estimate | None
 
 
-def compare_losses(losses: Mapping[str, tuple[Sequence[float], Sequence[int]]], random_seed: int) -> list[LossEstimate]:
+def compare_losses(
+    losses: Mapping[str, tuple[Sequence[float | None], Sequence[int]]], random_seed: int
+) -> list[LossEstimate]:
     """Loss of each model from (mean loss of each pair, target tokens of each pair), the same pairs in the same order.
 
-    The loss is the mean over all target tokens; differences are to the first model, which has none.
+    The loss is the mean over all target tokens; differences are to the first model, which has none. A pair may have no
+    loss.
     """
     found: list[LossEstimate] = []
     baseline: tuple[float, Floats] | None = None
+    of_all = list(zip(*(pair_losses for pair_losses, _ in losses.values()), strict=True))
+    measured = [index for index, of_one in enumerate(of_all) if None not in of_one]
     for model, (pair_losses, pair_tokens) in losses.items():
-        tokens = np.asarray(pair_tokens, float)
-        nats = np.asarray(pair_losses, float) * tokens
+        tokens = np.asarray(pair_tokens, float)[measured]
+        nats = np.asarray(pair_losses, float)[measured] * tokens
         draws = bootstrap_draws(len(tokens), random_seed)
-        value, resampled = nats.sum() / tokens.sum(), (draws @ nats) / (draws @ tokens)
+        with np.errstate(invalid="ignore"):  # of no pairs, the loss is nan
+            value, resampled = nats.sum() / tokens.sum(), (draws @ nats) / (draws @ tokens)
         difference = None if baseline is None else estimate(value - baseline[0], resampled - baseline[1])
-        found.append(LossEstimate(model, int(tokens.sum()), estimate(value, resampled), difference))
+        counts = len(measured), len(of_all) - len(measured), int(tokens.sum())
+        found.append(LossEstimate(model, *counts, estimate(value, resampled), difference))
         baseline = baseline or (value, resampled)
     return found
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models' answers, judged in both orders. Rates are the first model's; lengths are mean characters."""
+    """Two models' answers, judged in both orders. Rates are the first model's; lengths are mean characters.
+
+    Of `rows` that were judged, those that are `cut` showed the judge cut texts; numbers of no row are nan.
+    """
 
     first: str
     second: str
     rows: int
+    cut: int
+    not_judged: int
     win_rate: Estimate
     length_controlled: Estimate
     consistency: float
@@ -232,10 +257,15 @@ def compare_answers(
     `consistency` is the share of rows where both orders name the same winner; `shown_first` is the mean
     probability that the answer shown first is called better (one half: no preference for a place).
     """
-    forward = np.array([row["first_wins_forward"] for row in judgements], float)
-    backward = np.array([row["first_wins_reversed"] for row in judgements], float)
-    first_lengths = np.array([lengths[0][row["id"]] for row in judgements], float)
-    second_lengths = np.array([lengths[1][row["id"]] for row in judgements], float)
+    judged = [row for row in judgements if row["failure"] is None]
+    not_judged = len(judgements) - len(judged)
+    if not judged:
+        nothing = NO_ESTIMATE.value
+        return Comparison(first, second, 0, 0, not_judged, NO_ESTIMATE, NO_ESTIMATE, nothing, nothing, nothing, nothing)
+    forward = np.array([row["first_wins_forward"] for row in judged], float)
+    backward = np.array([row["first_wins_reversed"] for row in judged], float)
+    first_lengths = np.array([lengths[0][row["id"]] for row in judged], float)
+    second_lengths = np.array([lengths[1][row["id"]] for row in judged], float)
     wins = (np.sign(forward + backward - 1) + 1) / 2
     draws = bootstrap_draws(len(wins), random_seed)
     controlled = length_controlled_rates(wins, first_lengths - second_lengths, np.vstack([np.ones(len(wins)), draws]))
@@ -243,6 +273,8 @@ def compare_answers(
         first=first,
         second=second,
         rows=len(wins),
+        cut=sum(row["cut"] for row in judged),
+        not_judged=not_judged,
         win_rate=estimate(wins.mean(), draws @ wins / len(wins)),
         length_controlled=estimate(controlled[0], controlled[1:]),
         consistency=float(((forward > 0.5) == (backward > 0.5)).mean()),

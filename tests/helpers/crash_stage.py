@@ -14,6 +14,7 @@ from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.models.engine import Completion, Request, generate_all
 from backtranslation.settings.generation import Sampling
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.slices import Slice
 
 
@@ -36,6 +37,9 @@ class Writer:
             yield Completion(request.id, f"{self.word} {request.prompt}", 1, True)
             if request.id == os.environ.get("GATE_ROW"):
                 wait_at_gate(Path(os.environ["GATE"]))
+
+    def room(self, prompt: str) -> int:
+        return 1
 
     def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
         raise NotImplementedError
@@ -63,7 +67,7 @@ def crash_stage(pages: Input, rows: Output, model: Output, spec: Spec, workplace
     model: a folder with weights
     """
     requests = [Request(row["id"], row["text"], 0) for row in read_rows(pages)]
-    done = generate_all(Writer(spec.word), requests, Sampling(), workplace.folder / "completions.jsonl")
+    done = generate_all(Writer(spec.word), requests, Sampling(), workplace.folder / "completions.jsonl", Limits())
     write_rows(rows, ({"id": request.id, "raw": done[request.id].text} for request in requests))
     (model / "deep").mkdir(parents=True)
     (model / "weights").write_bytes(spec.word[0].encode() * spec.weights)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from backtranslation.files import write_rows
 from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import spec
 from backtranslation.settings.training import Training
@@ -36,11 +37,15 @@ def command_builder(base: BaseModelSettings, prompt_settings: Prompts, tmp_path:
 
     def build(name: str, training: Training, *more: str, task: str = "forward", threads: int = 1) -> list[str]:
         tags = prompt_settings.only(*Tags.model_fields)
-        settings = spec(loading=base.loading(), hub_name=None, training=training, tags=tags, task=task, random_seed=1)
+        settings = spec(
+            loading=base.loading(), hub_name=None, training=training, limits=Limits(), tags=tags, task=task,
+            random_seed=1,
+        )  # fmt: skip
         files = {
             "--base": base.path, "--seed": tmp_path / "seed.jsonl.zst", "--prompt": getattr(prompt_settings, task),
             "--chat-template": prompt_settings.chat_template, "--store": tmp_path / name / "store",
             "--model": tmp_path / name / "model", "--losses": tmp_path / name / "model.tsv",
+            "--pairs": tmp_path / name / "model.pairs.json",
         }  # fmt: skip
         return [
             sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",

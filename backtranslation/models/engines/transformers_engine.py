@@ -66,6 +66,10 @@ class TransformersEngine:
         self.positions = max_positions(model.config) or sys.maxsize
         self.end_ids = torch.tensor(sorted(end_token_ids(tokenizer)), device=model.device)
 
+    def room(self, prompt: str) -> int:
+        """Positions of the model that a prompt leaves over."""
+        return self.positions - len(encode_text(self.tokenizer, prompt))
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Complete every request, the longest prompts first.
 
