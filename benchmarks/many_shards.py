@@ -158,7 +158,7 @@ def make_ours(folder: Path, shards: int, iterations: int) -> None:
 
 def put_stub(script: Path, stage: str) -> None:
     """Let a script, whose signature stays, call its stub."""
-    before, _, _ = script.read_text().rpartition(f"run_stage({stage})")
+    before, _, _ = script.read_text().rpartition(f"run_stage({stage}")
     stub = f"functools.wraps({stage})(stub_stages.{stage})"
     script.write_text(f"{before}import functools\n\n    import stub_stages\n\n    run_stage({stub})\n")
 

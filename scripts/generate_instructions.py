@@ -4,7 +4,10 @@ Writes rows {"id", "raw", "tokens", "finished", "failure"}: what the model wrote
 to an end. A segment that is too long for the model has an empty text, and the failure prompt_too_long.
 """
 
-from backtranslation.files import read_rows, write_rows
+from collections.abc import Iterator
+from pathlib import Path
+
+from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.jobs.work_files import COMPLETIONS
@@ -35,12 +38,16 @@ def generate_instructions(
     prompt: template that asks for an instruction, .jinja
     instructions: what the model wrote, .jsonl.zst
     """
+    if workplace.is_idle:
+        write_rows(instructions, [])
+        return
+
     from backtranslation.models.engine import generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, backward_message
 
     prompts = PromptSet(Prompts(backward=str(prompt)))
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
-    messages = ((row["id"], backward_message(prompts, row["text"])) for row in read_rows(segments))
+    messages = ((row["id"], backward_message(prompts, row["text"])) for row in rows_to_ask_about(segments))
     requests = make_requests(tokenizer, messages, spec.random_seed, "generate_instructions")
     journal = workplace.folder / COMPLETIONS
     completions = generate_all(engine, requests, spec.sampling, journal, spec.limits)
@@ -53,5 +60,10 @@ def generate_instructions(
     )
 
 
+def rows_to_ask_about(segments: Path) -> Iterator[Row]:
+    """All segments of the shard."""
+    return read_rows(segments)
+
+
 if __name__ == "__main__":
-    run_stage(generate_instructions)
+    run_stage(generate_instructions, rows_to_ask_about)

@@ -5,7 +5,10 @@ Writes rows {"id", "raw", "digit_probabilities", "failure"}: what the model wrot
 scored: it has no text, no probabilities, and the failure prompt_too_long.
 """
 
-from backtranslation.files import read_rows, write_rows
+from collections.abc import Iterator
+from pathlib import Path
+
+from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.jobs.work_files import COMPLETIONS, LABEL
@@ -36,6 +39,10 @@ def score_candidates(
     prompt: template with the rubric, .jinja
     judgements: what the model wrote, .jsonl.zst
     """
+    if workplace.is_idle:
+        write_rows(judgements, [])
+        return
+
     from backtranslation.models.choices import SCORE_CHOICES, text_before_score
     from backtranslation.models.engine import choose_all, generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, score_message
@@ -44,9 +51,7 @@ def score_candidates(
     (workplace.folder / LABEL).write_text(prompts.score_label, encoding="utf-8")
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
     messages = (
-        (row["id"], score_message(prompts, row["instruction"], row["response"]))
-        for row in read_rows(candidates)
-        if row["rejection"] is None
+        (row["id"], score_message(prompts, row["instruction"], row["response"])) for row in rows_to_score(candidates)
     )
     requests = make_requests(tokenizer, messages, spec.random_seed, "score_candidates")
     written = generate_all(
@@ -69,5 +74,10 @@ def score_candidates(
     )
 
 
+def rows_to_score(candidates: Path) -> Iterator[Row]:
+    """Candidates that were not rejected."""
+    return (row for row in read_rows(candidates) if row["rejection"] is None)
+
+
 if __name__ == "__main__":
-    run_stage(score_candidates)
+    run_stage(score_candidates, rows_to_score)

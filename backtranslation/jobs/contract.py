@@ -21,13 +21,14 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from backtranslation.files import Row
 from backtranslation.jobs.manifests import Job, StoreError
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.settings.slices import Slice
@@ -49,13 +50,15 @@ class Workplace:
     """What a stage may use while it computes; nothing of it is part of a result.
 
     `folder` keeps what a killed job goes on from. `command` computes the same again in the same place, for a stage that
-    shares its work among several processes.
+    shares its work among several processes. `is_idle` says that there is no row to work on: there are no GPUs then, and
+    nothing need be loaded.
     """
 
     folder: Path
     threads: int
     gpus: int
     command: Sequence[str]
+    is_idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Contract:
-    """A stage: the script that it is named after, the function that computes it, its ports, and its settings."""
+    """A stage: the script that it is named after, the function that computes it, its ports, and its settings.
+
+    `rows` gives the rows that it works on, from inputs that its parameters name; None if that is not told.
+    """
 
     script: Path
     compute: Callable[..., None]
     ports: tuple[Port, ...]
     spec: type[Slice]
+    rows: Callable[..., Iterator[Row]] | None = None
 
     @property
     def stage(self) -> str:
@@ -122,6 +129,14 @@ class Contract:
             outputs=self._files(Role.OUTPUT, files),
         )
 
+    def is_idle(self, files: Mapping[str, Sequence[str]]) -> bool:
+        """Whether there is no row to work on: whatever model and code are, nothing is made but empty files."""
+        if self.rows is None:
+            return False
+        wanted = inspect.signature(self.rows).parameters
+        inputs = {port.name: port.value(files.get(port.name, [])) for port in self.ports if port.name in wanted}
+        return next(self.rows(**inputs), None) is None
+
     def first_output(self, files: Mapping[str, Sequence[str]]) -> str:
         """The path by which people know a job."""
         return next(
@@ -141,7 +156,7 @@ class Contract:
         self.compute(**values, **{name: offered[name] for name in wanted})
 
 
-def read_contract(compute: Callable[..., None]) -> Contract:
+def read_contract(compute: Callable[..., None], rows: Callable[..., Iterator[Row]] | None = None) -> Contract:
     """The contract that the signature of a function states. Raises TypeError for a parameter that is no port."""
     function = inspect.unwrap(compute)
     documented = dict(re.findall(r"^ *(\w+): (.+)$", function.__doc__ or "", re.MULTILINE))
@@ -151,7 +166,7 @@ def read_contract(compute: Callable[..., None]) -> Contract:
         for name in inspect.signature(function).parameters
         if name not in ("spec", "workplace")
     ]
-    return Contract(Path(inspect.getfile(function)).resolve(), compute, tuple(ports), hints["spec"])
+    return Contract(Path(inspect.getfile(function)).resolve(), compute, tuple(ports), hints["spec"], rows)
 
 
 def _read_port(name: str, hint: Any, help_text: str) -> Port:

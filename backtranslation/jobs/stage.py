@@ -10,13 +10,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from backtranslation.files import Row
 from backtranslation.jobs.contract import Contract, Workplace, read_contract
 from backtranslation.jobs.leases import lease_gpus
 from backtranslation.jobs.manifests import StoreError
@@ -51,12 +52,14 @@ class StageCall:
         return shlex.join([sys.executable, str(self.script), *words, *port_options(self.files)])
 
 
-def run_stage(compute: Callable[..., None]) -> None:
+def run_stage(compute: Callable[..., None], rows: Callable[..., Iterator[Row]] | None = None) -> None:
     """Find the result that the command line asks for, or compute it; see `store.make` and `contract`.
 
-    A fault that the user can mend ends the process with one line and exit code 1.
+    `rows` gives the rows that the stage works on, from inputs that its parameters name: where there are none, the stage
+    computes as an idle one (`contract.Workplace`). A fault that the user can mend ends the process with one line and
+    exit code 1.
     """
-    contract = read_contract(compute)
+    contract = read_contract(compute, rows)
     args = build_parser(contract).parse_args()
     run_script(partial(_share_work if PARENT in os.environ else _find_or_compute, contract, args))
 
@@ -98,23 +101,28 @@ def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:
     job = contract.job(args.spec, files)
     start_job(contract.stage, contract.first_output(files), args.threads)
 
+    @cache
+    def is_idle() -> bool:
+        return contract.is_idle(files)
+
     def compute_in(outputs: dict[str, list[Path]], work: Path) -> None:
-        load_code(contract.script, job.code)
+        if not is_idle():
+            load_code(contract.script, job.code)
         report_to(work)
         places = files | {name: list(map(str, paths)) for name, paths in outputs.items()}
-        _compute(contract, args, places, work)
+        _compute(contract, args, places, work, is_idle())
 
-    make(args.store, job, compute_in, wait=partial(lease_gpus, args.gpus))
+    make(args.store, job, compute_in, wait=lambda: lease_gpus(0 if is_idle() else args.gpus))
 
 
-def _compute(contract: Contract, args: argparse.Namespace, files: Files, work: Path) -> None:
+def _compute(contract: Contract, args: argparse.Namespace, files: Files, work: Path, is_idle: bool = False) -> None:
     """Compute with outputs that lie in the store's keeping."""
     command = [
         str(contract.script), "--spec", args.spec, "--execution", args.execution, "--store", str(args.store),
         "--gpus", str(args.gpus), "--work", str(work), *port_options(files),
     ]  # fmt: skip
     with full_disk_noticed(work):
-        workplace = Workplace(work, args.threads, args.gpus, command)
+        workplace = Workplace(work, args.threads, 0 if is_idle else args.gpus, command, is_idle)
         contract.call(files, contract.read_spec(args.spec, args.execution), workplace)
 
 
