@@ -207,6 +207,15 @@ def test_a_long_pair_is_shortened_at_the_source(prompts: PromptSet) -> None:
     assert decode(tokenizer, pair.ids.tolist()).endswith(INSTRUCTION)
 
 
+def test_a_long_source_without_spaces_is_shortened_too(prompts: PromptSet) -> None:
+    tokenizer = prepare_tokenizer(build_tokenizer("plain"), prompts)
+    pair = {"id": "long", "instruction": "水" * 300, "response": RESPONSE}
+    encoded = encode_forward(tokenizer, prompts, pair, "seed", 400)
+    text = decode(tokenizer, encoded.ids.tolist())
+    assert 380 < len(encoded.ids) <= 400
+    assert text.count("水") > 20 and RESPONSE in text
+
+
 def test_a_target_that_does_not_fit_is_an_error_naming_the_row(prompts: PromptSet) -> None:
     tokenizer = prepare_tokenizer(build_tokenizer("plain"), prompts)
     with pytest.raises(DataError, match=r"row kettle: its target of \d+ tokens .* max_length \(30 tokens\)"):

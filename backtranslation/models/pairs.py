@@ -118,7 +118,10 @@ def encode_pair(
 
 
 def _shorten(text: str, share: float) -> str:
-    """The text without (at least) this share of its characters, cut between words; empty if no word is left."""
+    """The text without (at least) this share of its characters, cut between words, or within the only one.
+
+    A text of a script without spaces is one word.
+    """
     kept = int(len(text) * (1 - min(share, 1)))
     head = text[: min(kept, len(text) - 1)]
-    return head.rsplit(maxsplit=1)[0] if len(head.split()) > 1 else ""
+    return head.rsplit(maxsplit=1)[0] if len(head.split()) > 1 else head
