@@ -49,6 +49,7 @@ def test_a_shard_without_rows_loads_no_model_and_leases_no_gpu(
     done = run(rows, gpus=2)
     assert done.returncode == 0, done.stderr
     assert list(read_rows(tmp_path / "made.jsonl.zst")) == []
+    assert "no rows to work on: no model is loaded" in done.stderr
     full = [{"id": "b", "text": "text", "instruction": "why", "response": "text", "rejection": None}]
     assert "2 GPUs are asked for" in run(full, gpus=2).stderr
     assert "torch was imported" in run(full, gpus=0).stderr

@@ -241,6 +241,19 @@ def test_scores_that_were_never_asked_for_are_not_unparsable(prompt_settings: Pr
     assert rows_of(tmp_path / "s.jsonl.zst")["read"]["score"] == 4
 
 
+def test_what_a_model_writes_is_kept_whatever_characters_it_makes(
+    model: Path, generating: dict[str, Any], tmp_path: Path
+) -> None:
+    """Bytes that are no text become replacement characters, which every file can hold."""
+    (prompt := tmp_path / "backward.jinja").write_text("Ask for: {{ response }}")
+    segments, instructions = (tmp_path / f"{name}.jsonl.zst" for name in ("segments", "asked"))
+    write_rows(segments, [{"id": pair["id"], "text": pair["response"]} for pair in make_pairs(12)])
+    wild = generating | {"sampling": Sampling(temperature=5, top_p=1, max_new_tokens=40)}
+    compute("generate_instructions", tmp_path, wild, segments=segments, model=model, prompt=prompt,
+            instructions=instructions)  # fmt: skip
+    assert sum("\ufffd" in row["raw"] for row in rows_of(instructions).values()) > 3
+
+
 # Evaluation
 
 

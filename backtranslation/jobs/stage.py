@@ -106,7 +106,9 @@ def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:
         return contract.is_idle(files)
 
     def compute_in(outputs: dict[str, list[Path]], work: Path) -> None:
-        if not is_idle():
+        if is_idle():
+            log.info("no rows to work on: no model is loaded")
+        else:
             load_code(contract.script, job.code)
         report_to(work)
         places = files | {name: list(map(str, paths)) for name, paths in outputs.items()}
