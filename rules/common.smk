@@ -49,8 +49,9 @@ ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
 # How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM,
-# which a cluster sends to all processes of a job at once: they must outlive a training that then saves a checkpoint.
-STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee {log:q}"
+# which a cluster sends to all processes of a job at once: they must outlive a training that then saves a checkpoint. `tee`
+# ignores SIGINT (-i) too: after Ctrl-C a stage still says how it ended.
+STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee -i {log:q}"
 
 
 pathvars:

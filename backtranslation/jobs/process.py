@@ -47,9 +47,18 @@ def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; a fault that the user can mend ends it with one line and exit code 1."""
+    """Run a script's main function; a fault that the user can mend ends it with one line and exit code 1.
+
+    So does Ctrl-C (SIGINT), with exit code 130, as shells expect.
+    """
     try:
         main()
+    except KeyboardInterrupt:
+        print(
+            f"{Path(sys.argv[0]).stem}: stopped by Ctrl-C; what is done stays done: run again to continue",
+            file=sys.stderr,
+        )
+        sys.exit(130)
     except UserError as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")
     except OSError as error:
