@@ -255,10 +255,9 @@ def test_only_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.html")
     documents, _ = read(tmp_path, "html")
     assert [document.file for document in documents] == ["good.html"]
-    with pytest.raises(DataError, match="not a file"):
-        read(tmp_path / "pipe.html", "jsonl")
-    with pytest.raises(DataError, match="only HTML files are read from folders"):
-        read(tmp_path, "jsonl")
+    for path in (tmp_path / "pipe.html", tmp_path):
+        with pytest.raises(DataError, match="no file, which the format jsonl needs"):
+            read(path, "jsonl")
 
 
 def test_name_of_a_file_that_is_no_text_is_made_one(tmp_path: Path) -> None:
@@ -394,6 +393,47 @@ def test_log_names_only_the_first_of_many(caplog: pytest.LogCaptureFixture) -> N
     assert len(caplog.records) == EXAMPLES_IN_LOG
 
 
+TEXT = "Tea\n\nWarm the pot before you pour the tea, and wait for four minutes.\n"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "stored"),
+    [
+        (".txt", TEXT.encode()),
+        (".txt.gz", gzip.compress(TEXT.encode())),
+        (".txt.zst", zstandard.compress(TEXT.encode())),
+    ],
+)
+def test_a_text_file_is_one_document(tmp_path: Path, suffix: str, stored: bytes) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(stored)
+    documents, tally = read(tmp_path / f"a{suffix}", "text")
+    assert documents == [Document(TEXT, False, f"a{suffix}", f"a{suffix}", 0)]
+    assert tally.counts == {"records/read": 1}
+
+
+def test_a_folder_of_text_files_and_what_is_skipped_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "b.txt").write_bytes("Thé vert".encode("latin-1") * 9)
+    (folder / "a.TXT").write_text(TEXT)
+    (folder / "large.txt").write_text("x" * (MAX_BYTES + 1))
+    (folder / "large.txt.gz").write_bytes(gzip.compress(b"x" * (10 * MAX_BYTES)))
+    (folder / "cut.txt.gz").write_bytes(gzip.compress(TEXT.encode())[:-9])
+    (folder / "empty.txt").touch()
+    for name in ("a.html", ".hidden.txt"):
+        (folder / name).write_text(TEXT)
+    documents, tally = read(folder, "text")
+    assert [document.file for document in documents] == ["a.TXT", "below/b.txt"]
+    assert documents[1].content.startswith("Thé vert")
+    skipped = {"records/too large": 2, "records/damaged": 1, "records/empty": 1}
+    assert tally.counts == {"records/read": 6, **skipped}
+    halves = [read(folder, "text", split, 2)[0] for split in (1, 2)]
+    assert sorted(document.file for half in halves for document in half) == ["a.TXT", "below/b.txt"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="no text file"):
+        read(tmp_path / "none", "text")
+
+
 def shard_names(*sources: Source) -> list[str]:
     return [shard.name for shard in list_shards(sources)]
 
@@ -415,6 +455,22 @@ def test_a_folder_is_one_shard_of_html(tmp_path: Path) -> None:
     (shard,) = list_shards([Source(name="web", paths=[f"{tmp_path}/site"])])
     assert (shard.name, shard.format) == ("web-site", "html")
     assert "path" not in shard.without_path().model_dump()
+    (shard,) = list_shards([Source(name="web", paths=[f"{tmp_path}/site"], format="text")])
+    assert (shard.name, shard.format) == ("web-site", "text")
+
+
+def test_text_files_are_known_by_their_suffix(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt.gz"):
+        (tmp_path / name).touch()
+    shards = list_shards([Source(name="web", paths=[f"{tmp_path}/*"])])
+    assert [(shard.name, shard.format) for shard in shards] == [("web-a", "text"), ("web-b", "text")]
+
+
+def test_every_fault_of_the_sources_has_a_line(tmp_path: Path) -> None:
+    sources = [Source(name=name, paths=[f"{tmp_path}/none", f"{tmp_path}/*.zip"]) for name in ("a", "b")]
+    with pytest.raises(UserError) as error:
+        list_shards(sources)
+    assert [line.split(": ")[2] for line in str(error.value).splitlines()] == ["a", "a", "b", "b"]
 
 
 def test_faults_of_sources_are_named(tmp_path: Path) -> None:
@@ -424,8 +480,15 @@ def test_faults_of_sources_are_named(tmp_path: Path) -> None:
     for paths, message in (
         ([f"{tmp_path}/*.zip"], "web: .*zip matches no file"),
         ([f"{tmp_path}/absent.warc"], "web: .*absent.warc does not exist"),
-        ([f"{tmp_path}/a.pdf"], "web: the suffix of .*a.pdf says no format"),
-        ([f"{tmp_path}/a.warc*"], "a.warc and .*a.warc.gz would both be shard web-a"),
+        (
+            [f"{tmp_path}/a.pdf"],
+            "web: the suffix of .*a.pdf says no format; set format to one of warc, wet, html, jsonl, parquet, text",
+        ),
+        (
+            [f"{tmp_path}/a.warc*"],
+            r"a.warc and .*a.warc.gz would both be shard web-a: give them to two sources with different names, with the"
+            r" globs \*.warc and \*.warc.gz",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             list_shards([Source(name="web", paths=paths)])

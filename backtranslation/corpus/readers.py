@@ -1,4 +1,4 @@
-"""Documents from corpus files: WARC, WET, HTML files, JSON lines, Parquet.
+"""Documents from corpus files: WARC, WET, HTML files, JSON lines, Parquet, plain text.
 
 Reads a file as a stream and never holds more than one document. What is left out is noted in a `Tally`: skipped, if it
 is not wanted; refused, if it cannot be used. A file that cannot be read at all raises DataError. Knows where a document
@@ -28,13 +28,16 @@ from backtranslation.settings.slices import PositiveInt, Slice
 from backtranslation.tally import Tally
 
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
+TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.zst")
 SUFFIXES = {
     "warc": (".warc", ".warc.gz", ".warc.zst"),
     "wet": (".warc.wet", ".warc.wet.gz", ".warc.wet.zst", ".wet", ".wet.gz", ".wet.zst"),
     "html": HTML_SUFFIXES,
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
     "parquet": (".parquet",),
+    "text": TEXT_SUFFIXES,
 }
+FOLDER_FORMATS = ("html", "text")
 # Start of a record, or of the packed member that holds one, by kind of file: where reading goes on after damage.
 PLAIN_START = re.compile(rb"WARC/1\.\d\r?\n[A-Za-z-]+:")
 PACKED_STARTS = {
@@ -55,13 +58,13 @@ class ShardIdentity(Slice):
 
     name: str
     source: str
-    format: Literal["warc", "wet", "html", "jsonl", "parquet"]
+    format: Literal["warc", "wet", "html", "jsonl", "parquet", "text"]
     split: PositiveInt = Field(1, description="which part of the file, from 1 on")
     splits: PositiveInt = Field(1, description="records are dealt out to so many parts in turn")
 
 
 class Shard(ShardIdentity):
-    """One corpus file (or folder of HTML files), or one part of it."""
+    """One corpus file (or folder of HTML or text files), or one part of it."""
 
     path: str
 
@@ -88,66 +91,87 @@ class Document:
 def list_shards(sources: Collection[Source], promised: Collection[str] = ()) -> list[Shard]:
     """All shards in the order of the sources; names do not change when files are added.
 
-    `promised` are files that need not exist yet, because the run makes them. Raises UserError, naming the source, for
-    a path that matches nothing or whose format is unknown, and for two shards of one name.
+    `promised` are files that need not exist yet, because the run makes them. Raises UserError, with a line for every
+    fault that names the source: a path that matches nothing or whose format is unknown, two shards of one name.
     """
     shards: dict[str, Shard] = {}
+    faults: list[str] = []
     for source in sources:
-        for path, name in _source_files(source, promised):
-            file_format = _file_format(source, path)
-            for split in range(1, source.splits + 1):
-                part = f".part{split}" if source.splits > 1 else ""
-                shard = Shard(
-                    name=f"{source.name}-{name}{part}", source=source.name, path=path, format=file_format,
-                    split=split, splits=source.splits,
-                )  # fmt: skip
-                if shard.name in shards:
-                    raise UserError(
-                        f"config: corpus.sources: {source.name}: {shards[shard.name].path} and {path} would both be"
-                        f" shard {shard.name}"
-                    )
-                shards[shard.name] = shard
+        for pattern in source.paths:
+            try:
+                for path, name in _matching_files(pattern, promised):
+                    _add_shards(shards, source, path, name)
+            except UserError as error:
+                faults.append(f"config: corpus.sources: {source.name}: {error}")
+    if faults:
+        raise UserError("\n".join(faults))
     return list(shards.values())
 
 
-def _source_files(source: Source, promised: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (path, name of its shard within the source), sorted within each entry of `paths`."""
-    for pattern in source.paths:
-        if not re.search(r"[*?\[]", pattern):
-            if not Path(pattern).exists() and pattern not in promised:
-                raise UserError(
-                    f"config: corpus.sources: {source.name}: {pattern} does not exist (looked in {Path.cwd()})"
-                )
-            yield pattern, _shard_name(Path(pattern).name)
-            continue
-        parts = Path(pattern).parts
-        fixed = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
-        root = Path(*parts[:fixed])
-        found = {str(path) for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file()}
-        found |= {path for path in promised if fnmatchcase(path, pattern)}
-        if not found:
-            raise UserError(
-                f"config: corpus.sources: {source.name}: {pattern} matches no file (looked in {Path.cwd()})"
-            )
-        for path in sorted(found):
-            yield path, _shard_name(str(Path(path).relative_to(root)))
+def _add_shards(shards: dict[str, Shard], source: Source, path: str, name: str) -> None:
+    """Add the shards of one file. Raises UserError if the names are taken."""
+    for split in range(1, source.splits + 1):
+        part = f".part{split}" if source.splits > 1 else ""
+        shard = Shard(
+            name=f"{source.name}-{name}{part}", source=source.name, path=path, format=_file_format(source, path),
+            split=split, splits=source.splits,
+        )  # fmt: skip
+        if shard.name in shards:
+            raise UserError(_collision(shards[shard.name].path, path, shard.name))
+        shards[shard.name] = shard
+
+
+def _collision(first: str, second: str, shard: str) -> str:
+    """What to do where two files would be one shard."""
+    globs = [f"*{_known_suffix(path)}" for path in (first, second)]
+    by_suffix = f", with the globs {globs[0]} and {globs[1]}" if globs[0] != globs[1] else ""
+    return f"{first} and {second} would both be shard {shard}: give them to two sources with different names{by_suffix}"
+
+
+def _matching_files(pattern: str, promised: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield (path, name of its shard within the source), sorted. Raises UserError if there is nothing to read."""
+    if not re.search(r"[*?\[]", pattern):
+        named = Path(pattern)
+        if not named.exists() and pattern not in promised:
+            raise UserError(f"{pattern} does not exist (looked in {Path.cwd()})")
+        if named.exists() and not (named.is_file() or named.is_dir()):
+            raise UserError(f"{pattern} is neither a regular file nor a folder, and only these are read")
+        yield pattern, _shard_name(named.name)
+        return
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    root = Path(*parts[:fixed])
+    found = {str(path) for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file()}
+    found |= {path for path in promised if fnmatchcase(path, pattern)}
+    if not found:
+        raise UserError(f"{pattern} matches no file (looked in {Path.cwd()})")
+    for path in sorted(found):
+        yield path, _shard_name(str(Path(path).relative_to(root)))
+
+
+def _known_suffix(path: str) -> str:
+    """The longest suffix of a path that says a format; empty if there is none."""
+    suffixes = (suffix for known in SUFFIXES.values() for suffix in known if path.endswith(suffix))
+    return max(suffixes, key=len, default="")
 
 
 def _shard_name(relative_path: str) -> str:
-    suffixes = sorted((suffix for known in SUFFIXES.values() for suffix in known), key=len, reverse=True)
-    stem = next((relative_path.removesuffix(suffix) for suffix in suffixes if relative_path.endswith(suffix)), None)
+    stem = relative_path.removesuffix(_known_suffix(relative_path))
     return re.sub(r"[^A-Za-z0-9._-]", "_", stem or relative_path)
 
 
 def _file_format(source: Source, path: str) -> str:
+    if Path(path).is_dir():
+        if source.format not in ("auto", *FOLDER_FORMATS):
+            raise UserError(f"{path} is a folder: name its files by a glob, {path.rstrip('/')}/*")
+        return "html" if source.format == "auto" else source.format
     if source.format != "auto":
         return source.format
-    if Path(path).is_dir():
-        return "html"
+    suffix = _known_suffix(path)
     for name, suffixes in SUFFIXES.items():
-        if path.endswith(suffixes):
+        if suffix in suffixes:
             return name
-    raise UserError(f"config: corpus.sources: {source.name}: the suffix of {path} says no format; set `format`")
+    raise UserError(f"the suffix of {path} says no format; set format to one of {', '.join(SUFFIXES)}")
 
 
 def read_documents(
@@ -160,8 +184,8 @@ def read_documents(
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
-    if not path.is_file() and not (path.is_dir() and shard.format == "html"):
-        raise DataError(f"{path}: not a file" + (": only HTML files are read from folders" if path.is_dir() else ""))
+    if not path.is_file() and not (path.is_dir() and shard.format in FOLDER_FORMATS):
+        raise DataError(f"{path}: no file, which the format {shard.format} needs")
     if path.is_file() and path.stat().st_size == 0:
         tally.skip("files/empty", path.name)
         return
@@ -179,6 +203,8 @@ def _read_file(
         yield from _read_html(path, share, max_bytes, tally)
     elif shard.format == "jsonl":
         yield from _read_json_lines(path, fields, share, max_bytes, tally)
+    elif shard.format == "text":
+        yield from _read_text_files(path, share, max_bytes, tally)
     else:
         yield from _read_parquet(path, fields, share, max_bytes, tally)
 
@@ -351,6 +377,33 @@ def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Itera
 def _html_files(folder: Path) -> list[Path]:
     """All HTML files below a folder, except hidden ones, which do not count as its content."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES and file.is_file())
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+
+
+def _read_text_files(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """One file of plain text, or all below a folder in the order of their paths; the address is the path."""
+    paths = text_files(path) if path.is_dir() else [path]
+    if not paths:
+        raise DataError(f"{path}: no text file ({', '.join(TEXT_SUFFIXES)}) in this folder")
+    for file in paths:
+        if not share.takes_next():
+            continue
+        tally.counts["records/read"] += 1
+        name = _writable(str(file.relative_to(path)) if path.is_dir() else file.name)
+        try:
+            with open_binary(file) as stream:
+                data = stream.read(max_bytes + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            tally.refuse("records/damaged", f"{name} ({error})")
+            continue
+        content = _usable_text(data, None, name, max_bytes, tally)
+        if content is not None:
+            yield Document(content, False, name, name, 0)
+
+
+def text_files(folder: Path) -> list[Path]:
+    """All text files below a folder, except hidden ones, which do not count as its content."""
+    files = (file for file in folder.rglob("*") if file.name.lower().endswith(TEXT_SUFFIXES) and file.is_file())
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 

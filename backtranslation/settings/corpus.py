@@ -22,10 +22,12 @@ class Source(Fields):
 
     name: Name = Field(description="names of shards begin with it; made of letters, digits, _ and -")
     paths: list[str] = Field(
-        min_length=1, description="files, folders of HTML files, or globs (** matches folders at any depth)"
+        min_length=1, description="files, folders of HTML or text files, or globs (** matches folders at any depth)"
     )
-    format: Literal["auto", "warc", "wet", "html", "jsonl", "parquet"] = Field(
-        "auto", description="auto (by the suffix of each file), warc, wet, html, jsonl or parquet"
+    format: Literal["auto", "warc", "wet", "html", "jsonl", "parquet", "text"] = Field(
+        "auto",
+        description="auto (by the suffix of each file; a folder is one of HTML files), warc, wet, html, jsonl, parquet "
+        "or text (plain, each file one text)",
     )
     splits: PositiveInt = Field(
         1, description="number of shards that each file is cut into; the shards are processed in parallel"

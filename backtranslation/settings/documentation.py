@@ -26,8 +26,8 @@ STARTING_HEADER = """\
 # Change these first:
 #
 #   base_model.path   the model to start from: a folder, or a name on the Hugging Face hub
-#   corpus.sources    your web pages: WARC, WET, HTML, JSONL or Parquet files
-#   seed.path         your human-written pairs of instruction and response; seed.format lists how they may be stored
+#   corpus.sources    your web pages: WARC, WET, HTML, JSONL, Parquet or text files
+#   seed.path         your human-written pairs of instruction and response; seed.format says how they may be stored
 #
 # Relative paths are relative to the working directory, the folder in which you start the run:
 #
