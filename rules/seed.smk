@@ -1,14 +1,14 @@
 """Step 2: human-written pairs -> seed and held-out part.
 
-Needs: seed.path, and held_out.pairs.path where it is given. Gives: the pairs to train on, and those to measure on.
+Needs: the pairs of seed, and those of held_out.pairs where they are given. Gives: the pairs to train on, and those to measure on.
 """
 
 
 rule prepare_seed:
     """Read the pairs and set the held-out part aside before anything else uses them."""
     input:
-        seed_pairs=settings.seed.path,
-        held_out_pairs=settings.held_out.pairs.path if settings.held_out.pairs else [],
+        seed_pairs=settings.seed.path or [],
+        held_out_pairs=(settings.held_out.pairs and settings.held_out.pairs.path) or [],
     output:
         train=layout.SEED,
         held_out=layout.HELD_OUT,
@@ -25,6 +25,6 @@ rule prepare_seed:
         ),
         sources=source_state(settings.seed.path, settings.held_out.pairs and settings.held_out.pairs.path),
         code=code_digest("prepare_seed"),
-        call=call("prepare_seed"),
+        call=call("prepare_seed", limits=settings.limits),
     shell:
         STAGE

@@ -2,15 +2,26 @@
 
 import gzip
 import json
+import os
+import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from backtranslation.corpus.seed import draw_pairs, drop_repeated, pair_id, read_pairs, set_aside
+from backtranslation.corpus.seed import draw_pairs, drop_repeated, iterate_pairs, pair_id, read_pairs, set_aside
 from backtranslation.errors import DataError
-from backtranslation.files import Row
-from backtranslation.settings.seed import PairFormat
+from backtranslation.files import Row, read_rows
+from backtranslation.settings.limits import Limits
+from backtranslation.settings.seed import HubDataset, PairFormat
+from backtranslation.tally import Tally
+
+ROOT = Path(__file__).parent.parent
 
 AUTO = PairFormat()
 
@@ -45,9 +56,23 @@ def tree(text: str, *replies: tuple[str, int], lang: str = "en") -> Row:
         ({"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]}, AUTO),
         ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]}, AUTO),
         (tree("Why?", ("No idea.", 1), ("Because.", 0)), PairFormat(language="en")),
+        ({"instruction": "Why?", "input": "", "output": "Because."}, AUTO),
+        ({"instruction": "Why?", "output": "Because."}, PairFormat(format="alpaca")),
+        ({"prompt": "Why?", "completion": "Because."}, AUTO),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Why?"}],
+                "completion": [{"role": "assistant", "content": "Because."}],
+            },
+            AUTO,
+        ),
+        ({"prompt": "Why?", "answer": "Because."}, PairFormat(instruction_field="prompt", response_field="answer")),
     ],
-    ids=["pairs", "named fields", "messages", "sharegpt", "oasst"],
-)
+    ids=[
+        "pairs", "named fields", "messages", "sharegpt", "oasst", "alpaca", "alpaca without input", "prompt-completion",
+        "prompt-completion of messages", "pairs with a field prompt",
+    ],
+)  # fmt: skip
 def test_formats(tmp_path: Path, row: Row, pair_format: PairFormat) -> None:
     assert texts(read_pairs(store(tmp_path / "seed.jsonl", row), pair_format)) == [("Why?", "Because.")]
 
@@ -83,32 +108,222 @@ def test_oasst_leaves_out_other_languages_and_unranked(tmp_path: Path) -> None:
     assert texts(read_pairs(path, PairFormat(format="oasst", language="en"))) == [("Why?", "Because.")]
 
 
+@pytest.mark.parametrize("pair_format", [AUTO, PairFormat(response_field="output"), PairFormat(format="alpaca")])
+def test_alpacas_input_follows_its_instruction_after_a_blank_line(tmp_path: Path, pair_format: PairFormat) -> None:
+    row = {"instruction": "Translate. ", "input": "\nle thé", "output": "tea"}
+    assert texts(read_pairs(store(tmp_path / "a.jsonl", row), pair_format)) == [("Translate.\n\nle thé", "tea")]
+
+
+def test_a_context_that_is_passed_over_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    row = {"instruction": "Translate.", "context": "le thé", "response": "tea"}
+    assert texts(read_pairs(store(tmp_path / "a.jsonl", row), AUTO)) == [("Translate.", "tea")]
+    assert "format pairs reads instruction and response alone, not context" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])
+def test_a_json_array(tmp_path: Path, name: str) -> None:
+    text = json.dumps([{"instruction": "Why?", "response": "Because."}, 5, {"instruction": "How?", "response": "So."}])
+    (tmp_path / name).write_bytes(
+        gzip.compress(text.encode()) if name.endswith(".gz") else b"\xef\xbb\xbf \n" + text.encode()
+    )
+    assert texts(read_pairs(tmp_path / name, AUTO)) == [("Why?", "Because."), ("How?", "So.")]
+
+
+# OASST1
+
+TURNS = [  # text, language, rank, deleted, replies
+    ("Why?", "en", None, False, [
+        ("Dunno.", "en", 1, False, []), ("Because.", "en", 0, False, [("Really?", "en", None, False, [])]),
+    ]),
+    ("How?", "en", None, False, [("So.", "en", 0, True, []), ("Thus.", "en", None, False, [])]),
+    ("Warum?", "de", None, False, [("Darum.", "de", 0, False, [])]),
+    ("Spam!", "en", None, True, [("No.", "en", 0, False, [])]),
+    ("Who?", "en", None, False, []),
+    ("When?", "en", None, False, [("Maintenant.", "fr", 0, False, []), ("Now.", "en", 0, False, [])]),
+]  # fmt: skip
+
+
+def message_of(turn: Any, parent: str | None, root: str) -> Row:
+    text, language, rank, deleted, _ = turn
+    return {
+        "message_id": f"id of {text}", "parent_id": parent, "message_tree_id": root, "text": text, "lang": language,
+        "rank": rank, "deleted": deleted, "role": "assistant" if rank is not None else "prompter",
+        "review_result": True, "tree_state": "ready_for_export",
+    }  # fmt: skip
+
+
+def as_tree(turn: Any, parent: str | None = None, root: str = "") -> Row:
+    message = message_of(turn, parent, root)
+    return message | {"replies": [as_tree(reply, message["message_id"], root) for reply in turn[4]]}
+
+
+def as_messages(turn: Any, parent: str | None = None, root: str = "") -> list[Row]:
+    message = message_of(turn, parent, root)
+    return [message, *(row for reply in turn[4] for row in as_messages(reply, message["message_id"], root))]
+
+
+@pytest.mark.parametrize("language", ["en", None])
+def test_flat_messages_of_oasst_give_the_pairs_of_its_trees(tmp_path: Path, language: str | None) -> None:
+    trees = [{"message_tree_id": turn[0], "prompt": as_tree(turn, root=turn[0])} for turn in TURNS]
+    messages = [row for turn in TURNS for row in as_messages(turn, root=turn[0])]
+    pd.DataFrame(messages).astype({"rank": "Int32"}).to_parquet(tmp_path / "messages.parquet")
+    wanted = PairFormat(language=language)
+    from_trees = read_pairs(store(tmp_path / "trees.jsonl", *trees), wanted)
+    expected = [("Why?", "Because."), ("Warum?", "Darum."), ("When?", "Now.")]
+    assert texts(from_trees) == [pair for pair in expected if language is None or pair[0] != "Warum?"]
+    assert read_pairs(tmp_path / "messages.parquet", wanted) == from_trees
+    assert read_pairs(store(tmp_path / "messages.jsonl", *messages), wanted) == from_trees
+    random.Random(1).shuffle(messages)
+    shuffled = read_pairs(store(tmp_path / "shuffled.jsonl", *messages), wanted)
+    assert sorted(texts(shuffled)) == sorted(texts(from_trees))
+
+
+# Rows that cannot be used
+
+GOOD = {"instruction": "Why?", "response": "Because."}
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("line", "reason"),
     [
-        ("", "holds no pairs"),
-        ('{"instruction": "Why?", "response": "Because."}\n{"instruction": "Why?"}\n', "row 2: .*response"),
-        ('{"instruction": "Why?", "response": "  "}', "row 1: response is empty"),
-        ('{"instruction": null, "response": "Because."}', "row 1: instruction is empty"),
-        ('{"prompt": "Why?", "completion": "Because."}', "row 1: cannot be read with format oasst"),
-        ('{"question": "Why?", "answer": "Because."}', "row 1: has the fields 'question', 'answer', but none of"),
-        ('{"messages": [{"role": "assistant", "content": "Hi"}]}', r"holds no pairs \(1 rows left out\)"),
-        ('{"messages": ["Hi"]}', "row 1: cannot be read with format messages"),
-        ('{"instruction": "Why?"', "line 1: not valid JSON"),
-        ("[1]", "line 1 is not a JSON object"),
+        (b'{"instruction": "Why?"', "not JSON"),
+        (b'{"instruction": "\xff", "response": "So."}', "not JSON"),
+        (b'{"a":' * 100_000, "not JSON"),
+        (b"5", "not a JSON object"),
+        (b'{"instruction": "Why?"}', "not in the format pairs"),
+        (b'{"prompt": "Why?", "completion": "So."}', "not in the format pairs"),
+        (b"{}", "not in the format pairs"),
+        (b'{"instruction": "Why?", "response": "  "}', "response is empty"),
+        (b'{"instruction": null, "response": "So."}', "instruction is empty"),
+        (b'{"instruction": 5, "response": "So."}', "instruction is not a text"),
+        (b'{"instruction": "Why?", "response": ["So."]}', "response is not a text"),
+        (b'{"instruction": "\\ud800", "response": "So."}', "instruction is not valid Unicode"),
     ],
 )
-def test_bad_files_are_named_with_their_row(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "seed.jsonl"
-    path.write_text(content)
-    with pytest.raises(DataError, match=f"seed.jsonl: .*{message}|seed.jsonl: {message}"):
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_bad_row_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: bytes, reason: str, place: int
+) -> None:
+    lines = [json.dumps(GOOD).encode(), b"", *[json.dumps(GOOD).encode()] * 10]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*lines[:place], line, *lines[place:]]))
+    tally = Tally()
+    assert len(list(iterate_pairs(tmp_path / "a.jsonl", AUTO, tally))) == 11
+    assert tally.counts["rows/read"] == 12 and tally.refused == {f"rows/{reason}": 1}
+    assert f"skipped, rows/{reason}: row {place + 1} of a.jsonl" in caplog.text
+
+
+@pytest.mark.parametrize("row", [{"messages": ["Hi"]}, {"messages": None}, {"conversations": ["Why?", "So."]}])
+def test_conversations_of_another_form_are_refused(tmp_path: Path, row: Row) -> None:
+    tally = Tally()
+    assert list(iterate_pairs(store(tmp_path / "a.jsonl", row), AUTO, tally)) == []
+    assert tally.refused.total() == 1 and "which has the fields" in tally.examples[0]
+
+
+def test_invalid_utf8_in_parquet(tmp_path: Path) -> None:
+    responses = pyarrow.Array.from_buffers(
+        pyarrow.string(), 3, pyarrow.array([b"So.", b"\xff\xfe", b"Thus."], pyarrow.binary()).buffers()
+    )
+    table = pyarrow.table({"instruction": ["Why?", "How?", "Who?"], "response": responses})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    tally = Tally()
+    pairs = list(iterate_pairs(tmp_path / "a.parquet", AUTO, tally))
+    assert texts(pairs) == [("Why?", "So."), ("Who?", "Thus.")]
+    assert tally.refused == {"rows/values that cannot be read": 1} and "row 2 of a.parquet" in tally.examples[0]
+
+
+def test_too_many_bad_rows_stop_with_counts_and_examples(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.jsonl", *[GOOD] * 10, *[{}] * 20, *[GOOD | {"response": ""}] * 10)
+    with pytest.raises(DataError) as error:
         read_pairs(path, AUTO)
+    first, *examples = str(error.value).splitlines()
+    assert "30 of 40 rows" in first and "20 rows/not in the format pairs, 10 rows/response is empty" in first
+    assert len(examples) == 3
+    assert len(read_pairs(path, AUTO, Limits(max_unusable_share=0.9))) == 10
 
 
-def test_not_parquet(tmp_path: Path) -> None:
-    (tmp_path / "seed.parquet").write_text("no")
-    with pytest.raises(DataError, match="seed.parquet: not a Parquet file"):
-        read_pairs(tmp_path / "seed.parquet", AUTO)
+def test_the_stage_goes_on_after_a_bad_row_and_stops_at_the_bound(tmp_path: Path) -> None:
+    rows = [{"instruction": f"What is {n}?", "response": f"{n}."} for n in range(20)]
+    store(tmp_path / "a.jsonl", *rows, {}, {}, {})
+    spec: dict[str, Any] = {"seed": {}, "size": None, "held_out": None, "held_out_size": 5, "random_seed": 1}
+    outputs = ("--train", str(tmp_path / "train.jsonl.zst"), "--held-out", str(tmp_path / "held_out.jsonl.zst"))
+    command = [
+        sys.executable, str(ROOT / "scripts/prepare_seed.py"), "--spec", json.dumps(spec), "--store",
+        str(tmp_path / "store"), "--seed-pairs", str(tmp_path / "a.jsonl"), *outputs, "--execution",
+    ]  # fmt: skip
+    strict = json.dumps({"limits": {"max_unusable_share": 0.01}})
+    stopped = subprocess.run([*command, strict], capture_output=True, text=True, timeout=60)
+    assert stopped.returncode == 1 and "3 of 23 rows" in stopped.stderr and "Traceback" not in stopped.stderr
+    done = subprocess.run([*command, "{}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "20 pairs in 23 rows; 0 left out, 3 cannot be used" in done.stderr
+    assert len(list(read_rows(tmp_path / "train.jsonl.zst"))) == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"", "holds no pairs"),
+        ("a.jsonl", b'{"messages": [{"role": "assistant", "content": "Hi"}]}', "holds no pairs; it has 1 rows"),
+        ("a.jsonl", b'{"question": "Why?"}', "its first rows have the fields 'question', which is no known format"),
+        ("a.json", b'[{"instruction": "Why?"', "begins as a JSON array, but is not valid JSON"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"instruction": "Why?", "response": "So."}\n' * 999)[:-9],
+            "damaged after row .*; get the file anew",
+        ),
+        ("a.csv", b"instruction,response", "its suffix is none of .jsonl, .*, .parquet"),
+        ("a.parquet", b"no", "not a Parquet file"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        read_pairs(tmp_path / name, AUTO)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    for path in (tmp_path / "a.jsonl", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DataError, match="is no regular file"):
+            read_pairs(path, AUTO)
+    with pytest.raises(DataError, match="no such file"):
+        read_pairs(tmp_path / "none.jsonl", AUTO)
+
+
+# A data set of the package `datasets`
+
+
+def test_a_data_set_in_the_cache(tmp_path: Path) -> None:
+    """Read in offline mode from where `datasets` keeps what it has loaded from the hub."""
+    datasets = pytest.importorskip("datasets")
+    rows = [{"instruction": "Translate.", "input": "le thé", "output": "tea"}]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "rows.parquet")
+    files = {"test": str(tmp_path / "rows.parquet")}
+    datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "made"))
+    (made,) = (tmp_path / "made" / "parquet").iterdir()
+    cache = tmp_path / "cache" / "owner___pairs"
+    cache.mkdir(parents=True)
+    made.rename(cache / "default")  # the name of the subset, in the path as in what is noted beside the rows
+    for path in list(cache.rglob("dataset_info.json")):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"config_name": "default"}))
+        (path.parent / "parquet-test.arrow").rename(path.parent / "pairs-test.arrow")
+    call = (
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from backtranslation.corpus.seed import read_pairs\n"
+        "from backtranslation.settings.seed import PairFormat\n"
+        "for split in ('test', 'none'):\n"
+        "    wanted = {'dataset': {'name': 'owner/pairs', 'split': split}}\n"
+        "    print([pair['instruction'] for pair in read_pairs(None, PairFormat.model_validate(wanted))])\n"
+    )
+    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["['Translate.\\n\\nle thé']"], done.stderr
+    assert "DataError: owner/pairs: cannot be loaded" in done.stderr and 'Unknown split "none"' in done.stderr
+
+
+def test_a_data_set_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"owner/pairs: needs the package datasets: pip install"):
+        read_pairs(None, PairFormat(dataset=HubDataset(name="owner/pairs")))
 
 
 def numbered(count: int) -> list[Row]:

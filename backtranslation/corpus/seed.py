@@ -1,53 +1,92 @@
-"""Human-written pairs: four ways they are stored, which of them are used, and which are held out.
+"""Human-written pairs: the ways they are stored, which of them are used, and which are held out.
 
-Knows nothing of prompts or models.
+Knows nothing of prompts or models. docs/seed.md shows a row of every format.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from backtranslation.corpus.pair_files import LocatedRow, dataset_rows, stored_rows
 from backtranslation.errors import DataError
-from backtranslation.files import Row, read_rows, row_hash
+from backtranslation.files import Row, row_hash
 from backtranslation.jobs.progress import log
+from backtranslation.settings.limits import Limits
 from backtranslation.settings.seed import PairFormat
+from backtranslation.tally import Tally
 
 ROLES = {"human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant"}
+FIRST_ROWS = 20  # by their fields a file's format is known
+CONTEXT_FIELDS = ("input", "context")  # of Alpaca and Dolly: what an instruction speaks of
+ALPACA, PROMPT_COMPLETION = {"instruction", "output"}, {"prompt", "completion"}
 
 
-def read_pairs(path: str | Path, pair_format: PairFormat) -> list[Row]:
-    """All pairs of a file as {"id", "instruction", "response"}, in file order.
+def read_pairs(path: str | Path | None, pair_format: PairFormat, limits: Limits | None = None) -> list[Row]:
+    """All pairs of a file, or of a data set where there is no path, as `iterate_pairs` gives them.
+
+    Rows that cannot be used are named and counted in the log. Raises DataError, with counts and examples, if they are
+    too many, and if there are no pairs.
+    """
+    tally = Tally()
+    pairs = list(iterate_pairs(path, pair_format, tally))
+    source, read = name_source(path, pair_format), tally.counts["rows/read"]
+    tally.check(read, f"rows of {source}", (limits or Limits()).max_unusable_share)
+    if not pairs:
+        examples = "".join(f"\n  {example}" for example in tally.examples)
+        raise DataError(f"{source}: holds no pairs; it has {read:,} rows{examples}")
+    left_out, refused = tally.counts["rows/left out"], tally.refused.total()
+    log.info(f"{source}: {len(pairs):,} pairs in {read:,} rows; {left_out:,} left out, {refused:,} cannot be used")
+    return pairs
+
+
+def iterate_pairs(path: str | Path | None, pair_format: PairFormat, tally: Tally) -> Iterator[Row]:
+    """Yield pairs as {"id", "instruction", "response"}, in the order of their rows.
 
     - pairs: two named fields;
+    - alpaca: `instruction` and, after a blank line, `input` where it is not empty; `output`;
+    - prompt-completion: two texts, or two lists of messages, which together are a conversation;
     - messages, sharegpt: the first user turn, with a system text before it, and the reply to it; conversations that
-      begin otherwise are left out and counted in the log;
+      begin otherwise are left out;
     - oasst: the first turn of each tree and the reply that people ranked first (paper, section 3.1); trees without one,
-      or not in `language`, are left out and counted in the log.
+      or not in `language`, are left out. Flat messages are put together to trees before.
 
-    Raises DataError naming file and row.
+    Counts `rows/read`, and refuses rows that cannot be used. Raises DataError as `stored_rows` and `dataset_rows` do,
+    and if `auto` finds the fields of no format in the first rows.
     """
-    path = Path(path)
+    source, rows = name_source(path, pair_format), _rows_of(path, pair_format, tally)
+    head = list(islice(rows, FIRST_ROWS))
     name: str = pair_format.format
-    pairs: list[Row] = []
-    left_out = 0
-    for number, row in enumerate(_stored_rows(path), start=1):
-        if name == "auto":
-            name = _detect_format(path, row, pair_format)
+    if head and name == "auto":
+        name = _detect_format(source, [row for _, row in head], pair_format)
+    if name == "pairs":
+        _warn_of_context(source, [row for _, row in head], pair_format)
+    rows = chain(head, rows)
+    for where, row in _as_trees(rows) if name == "oasst" else rows:
         try:
             pair = READERS[name](row, pair_format)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise DataError(f"{path}: row {number}: cannot be read with format {name} ({error!r})") from None
-        if pair is None:
-            left_out += 1
+        except (KeyError, TypeError, IndexError, AttributeError):
+            tally.refuse(f"rows/not in the format {name}", f"{where}, which has {name_fields(row)}")
             continue
-        instruction, response = (part.strip() if isinstance(part, str) else "" for part in pair)
-        if not instruction or not response:
-            raise DataError(f"{path}: row {number}: {'response' if instruction else 'instruction'} is empty")
-        pairs.append({"id": pair_id(instruction, response), "instruction": instruction, "response": response})
-    if not pairs:
-        raise DataError(f"{path}: holds no pairs ({left_out} rows left out)")
-    log.info("%s: %d pairs read, %d rows left out", path, len(pairs), left_out)
-    return pairs
+        if pair is None:
+            tally.counts["rows/left out"] += 1
+        elif fault := _fault(*pair):
+            tally.refuse(f"rows/{fault}", where)
+        else:
+            instruction, response = (part.strip() for part in pair)
+            yield {"id": pair_id(instruction, response), "instruction": instruction, "response": response}
+
+
+def name_source(path: str | Path | None, pair_format: PairFormat) -> str:
+    """The file or data set, for messages."""
+    return f"data set {pair_format.dataset.name}" if path is None and pair_format.dataset else str(path)
+
+
+def name_fields(row: Row) -> str:
+    """The fields of a row, for messages."""
+    names = ", ".join(map(repr, list(row)[:12]))
+    return f"the fields {names}{', ...' if len(row) > 12 else ''}" if row else "no fields"
 
 
 def pair_id(instruction: str, response: str) -> str:
@@ -100,51 +139,87 @@ def _normalize(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _stored_rows(path: Path) -> Iterator[Row]:
-    if path.suffix != ".parquet":
-        yield from read_rows(path)
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches():
-                yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file ({error})") from None
+def _rows_of(path: str | Path | None, pair_format: PairFormat, tally: Tally) -> Iterator[LocatedRow]:
+    if path is not None:
+        return stored_rows(Path(path), tally)
+    assert pair_format.dataset is not None  # the settings give one or the other
+    return dataset_rows(pair_format.dataset, tally)
 
 
-def _detect_format(path: Path, row: Row, pair_format: PairFormat) -> str:
-    """The format of a file by the fields of its first row."""
-    marks = {
-        pair_format.instruction_field: "pairs",
-        "messages": "messages",
-        "conversations": "sharegpt",
-        "prompt": "oasst",
-    }
-    for field, name in marks.items():
-        if field in row:
-            return name
-    raise DataError(
-        f"{path}: row 1: has the fields {', '.join(map(repr, row))}, but none of {', '.join(map(repr, marks))}: "
-        "set format, instruction_field and response_field"
-    )
+def _warn_of_context(source: str, rows: Sequence[Row], pair_format: PairFormat) -> None:
+    """Say so if texts that belong to the instruction are passed over."""
+    read = {pair_format.instruction_field, pair_format.response_field}
+    if unread := sorted({name for row in rows for name in CONTEXT_FIELDS if row.get(name)} - read):
+        log.warning(f"{source}: format pairs reads {' and '.join(sorted(read))} alone, not {' or '.join(unread)}")
 
 
-def _read_pairs(row: Row, pair_format: PairFormat) -> tuple[str, str]:
+def _fault(instruction: object, response: object) -> str:
+    """Why a pair cannot be used; empty if it can."""
+    for name, part in (("instruction", instruction), ("response", response)):
+        if part is not None and not isinstance(part, str):
+            return f"{name} is not a text"
+        if not part or not part.strip():
+            return f"{name} is empty"
+        try:
+            part.encode()
+        except UnicodeEncodeError:  # JSON may hold half a surrogate pair
+            return f"{name} is not valid Unicode"
+    return ""
+
+
+def _detect_format(source: str, rows: Sequence[Row], pair_format: PairFormat) -> str:
+    """The format that most of the first rows of a file have, by their fields."""
+    found = Counter(name for row in rows if (name := _format_of(row, pair_format)))
+    if not found:
+        raise DataError(
+            f"{source}: its first rows have {name_fields(rows[0])}, which is no known format: set instruction_field and"
+            f" response_field, or rename fields to those of a format: instruction and response; instruction, input and"
+            " output (alpaca); prompt and completion; messages; conversations (sharegpt); OASST1's trees or messages"
+        )
+    return found.most_common(1)[0][0]
+
+
+def _format_of(row: Row, pair_format: PairFormat) -> str | None:
+    """The format of one row by its fields; of Alpaca's fields none is passed over."""
+    named = {pair_format.instruction_field, pair_format.response_field}
+    if named <= row.keys() and named != ALPACA:
+        return "pairs"
+    if row.keys() >= ALPACA:
+        return "alpaca"
+    if row.keys() >= PROMPT_COMPLETION:
+        return "prompt-completion"
+    if row.keys() >= {"message_id", "parent_id"} or isinstance(row.get("prompt"), dict):
+        return "oasst"
+    return next((name for field, name in (("messages",) * 2, ("conversations", "sharegpt")) if field in row), None)
+
+
+def _read_pairs(row: Row, pair_format: PairFormat) -> tuple[Any, Any]:
     return row[pair_format.instruction_field], row[pair_format.response_field]
 
 
-def _read_messages(row: Row, _: PairFormat) -> tuple[str, str] | None:
+def _read_alpaca(row: Row, _: PairFormat) -> tuple[Any, Any]:
+    instruction, context = row["instruction"], row.get("input")
+    if context is None or not context.strip():
+        return instruction, row["output"]
+    return f"{instruction.strip()}\n\n{context.strip()}", row["output"]
+
+
+def _read_prompt_completion(row: Row, _: PairFormat) -> tuple[Any, Any] | None:
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, list):
+        return _first_turn([(message["role"], message["content"]) for message in [*prompt, *completion]])
+    return prompt, completion
+
+
+def _read_messages(row: Row, _: PairFormat) -> tuple[Any, Any] | None:
     return _first_turn([(message["role"], message["content"]) for message in row["messages"]])
 
 
-def _read_sharegpt(row: Row, _: PairFormat) -> tuple[str, str] | None:
+def _read_sharegpt(row: Row, _: PairFormat) -> tuple[Any, Any] | None:
     return _first_turn([(message["from"], message["value"]) for message in row["conversations"]])
 
 
-def _first_turn(messages: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+def _first_turn(messages: Sequence[tuple[str, Any]]) -> tuple[Any, Any] | None:
     """The first user text, a system text before it included, and the reply to it; None if it begins otherwise."""
     system = [text for role, text in messages[:1] if role == "system"]
     turns = [(ROLES.get(role), text) for role, text in messages[len(system) :]]
@@ -153,7 +228,7 @@ def _first_turn(messages: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
     return "\n\n".join([*system, turns[0][1]]), turns[1][1]
 
 
-def _read_oasst(row: Row, pair_format: PairFormat) -> tuple[str, str] | None:
+def _read_oasst(row: Row, pair_format: PairFormat) -> tuple[Any, Any] | None:
     prompt = row["prompt"]
     if pair_format.language not in (None, prompt["lang"]) or prompt.get("deleted"):
         return None
@@ -165,8 +240,26 @@ def _is_best_reply(reply: dict[str, Any], language: str) -> bool:
     return reply.get("rank") == 0 and reply["lang"] == language and not reply.get("deleted")
 
 
-READERS: dict[str, Callable[[Row, PairFormat], tuple[str, str] | None]] = {
+def _as_trees(rows: Iterable[LocatedRow]) -> Iterator[LocatedRow]:
+    """OASST1 trees as they are; flat messages put together to trees of one turn, in the order of their first ones."""
+    messages: list[LocatedRow] = []
+    replies: dict[str, list[Row]] = defaultdict(list)
+    for where, row in rows:
+        parent = row.get("parent_id")
+        if "prompt" in row or not isinstance(row.get("message_id"), str):
+            yield where, row
+        elif isinstance(parent, str):
+            replies[parent].append(row)
+        else:
+            messages.append((where, row))
+    for where, message in messages:
+        yield where, {"prompt": message | {"replies": replies[message["message_id"]]}}
+
+
+READERS: dict[str, Callable[[Row, PairFormat], tuple[Any, Any] | None]] = {
     "pairs": _read_pairs,
+    "alpaca": _read_alpaca,
+    "prompt-completion": _read_prompt_completion,
     "messages": _read_messages,
     "sharegpt": _read_sharegpt,
     "oasst": _read_oasst,

@@ -7,13 +7,25 @@ from pydantic import Field, model_validator
 from backtranslation.settings.slices import PositiveInt, Slice
 
 
-class PairFormat(Slice):
-    """How a file of human-written pairs is read."""
+class HubDataset(Slice):
+    """A data set on the Hugging Face hub, or in the cache of the package `datasets`."""
 
-    format: Literal["auto", "pairs", "messages", "sharegpt", "oasst"] = Field(
+    name: str = Field(description="owner/name")
+    subset: str | None = Field(None, description="which part of the data set, where it has several")
+    split: str = Field("train", description="which split")
+    revision: str | None = Field(None, description="branch, tag or commit; null: the main branch")
+
+
+class PairFormat(Slice):
+    """How human-written pairs are read."""
+
+    dataset: HubDataset | None = Field(
+        None, description="instead of path: a data set on the Hugging Face hub, read with the package datasets"
+    )
+    format: Literal["auto", "pairs", "alpaca", "prompt-completion", "messages", "sharegpt", "oasst"] = Field(
         "auto",
-        description="pairs (two fields), messages (chat), sharegpt (conversations), oasst (OASST1 trees), or auto (by "
-        "the fields of the first row)",
+        description="pairs (two fields), alpaca, prompt-completion, messages (chat), sharegpt (conversations), oasst "
+        "(OASST1, trees or messages), or auto (by the fields of the first rows); docs/seed.md has examples",
     )
     instruction_field: str = Field("instruction", description="format pairs: field of the instruction")
     response_field: str = Field("response", description="format pairs: field of the response")
@@ -23,13 +35,21 @@ class PairFormat(Slice):
 
 
 class Pairs(PairFormat):
-    """A file of human-written instruction-response pairs."""
+    """Human-written instruction-response pairs. Give either path or dataset."""
 
-    path: str = Field(description="file: JSONL (.jsonl, .jsonl.gz, .jsonl.zst) or Parquet")
+    path: str | None = Field(
+        None, description="file: JSON lines (.jsonl), an array (.json), either also .gz or .zst, or .parquet"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either path or dataset")
+        return self
 
 
 class SeedPairs(Pairs):
-    """Step 2: the seed, human-written pairs that every model is trained on."""
+    """Step 2: the seed, human-written pairs that every model is trained on. Give either path or dataset."""
 
     size: PositiveInt | None = Field(
         None,
@@ -43,7 +63,7 @@ class HeldOut(Slice):
     size: PositiveInt | None = Field(
         None, description="number of seed pairs that are set aside, drawn with random_seed"
     )
-    pairs: Pairs | None = Field(None, description="a separate file of pairs, instead of a part of the seed")
+    pairs: Pairs | None = Field(None, description="separate pairs, instead of a part of the seed")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
