@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from backtranslation import layout
-from backtranslation.commands.templates import check_templates
+from backtranslation.commands.checks import check_run
 from backtranslation.commands.workflow_jobs import (
     LOOK_AT_ALL,
     check_jobs,
@@ -25,21 +25,20 @@ from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import StageCall
 from backtranslation.settings.base_model import name_on_hub, looks_like_folder
-from backtranslation.settings.checks import check_files, check_gpus, check_packages
 from backtranslation.settings.miniature import miniature_files
 from backtranslation.settings.run import load_settings, model_names
 from backtranslation.settings.slices import spec
 from backtranslation.shipped import PACKAGE, SCRIPTS, WORKFLOW, find_file
 from snakemake.logging import logger
 
+# On a cluster it is not this machine that has the GPUs.
+GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None
+
 try:
-    settings = load_settings(read_configuration(config, WORKFLOW / "config.yaml"))
-    check_files(settings)
-    check_packages(settings)
-    check_templates(settings.prompts)
-    # On a cluster it is not this machine that has the GPUs.
-    GPUS = limit_gpus(workflow, len(visible_gpus())) if computes_here(workflow) else None
-    check_gpus(settings, GPUS or 0)
+    configuration = read_configuration(config, WORKFLOW / "config.yaml")
+    if workflow.is_main_process:  # each job reads these files too, and what was checked once is right
+        check_run(configuration, GPUS or 0)
+    settings = load_settings(configuration)
     SHARDS = {shard.name: shard for shard in list_shards(settings.corpus.sources, settings.generated_files())}
 except UserError as error:
     sys.exit(str(error))  # the message alone: a traceback into this file would help nobody

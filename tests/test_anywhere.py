@@ -100,7 +100,7 @@ def test_an_own_prompt_beats_the_one_that_ships(tmp_path: Path) -> None:
         ),
         (
             {"prompts": {"score": "seed.jsonl"}},
-            "seed.jsonl: must use the variables instruction, response (found: none)",
+            "config: prompts.score: seed.jsonl: must use the variables instruction, response (found: none)",
         ),
         (
             {"evaluation": {"judge": "./docs"}},

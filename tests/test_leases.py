@@ -18,9 +18,6 @@ import yaml
 
 from backtranslation.jobs import leases
 from backtranslation.jobs.leases import LeaseError, lease_gpus, visible_gpus
-from backtranslation.settings.checks import check_gpus
-from backtranslation.settings.run import load_settings
-from backtranslation.settings.slices import SettingsError
 
 ROOT = Path(__file__).parent.parent
 
@@ -333,11 +330,3 @@ def test_jobs_are_counted_on_clusters_alone(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "--jobs (-j) is for the jobs of a cluster" in done.stdout + done.stderr
     assert "rule prepare_seed" not in done.stdout + done.stderr
-
-
-def test_a_machine_without_gpus_is_asked_for_none() -> None:
-    settings = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text()) | {"generation": {"gpus": 4}})
-    check_gpus(settings, 0)
-    check_gpus(settings, 4)
-    with pytest.raises(SettingsError, match=r"generation\.gpus: 4 GPUs"):
-        check_gpus(settings, 3)

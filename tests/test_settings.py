@@ -8,7 +8,6 @@ import yaml
 from helpers.configurations import CONFIGS, ROOT, leaves, smallest
 
 from backtranslation.settings.base_model import BaseModelSettings, HubName, name_on_hub
-from backtranslation.settings.checks import check_files
 from backtranslation.settings.corpus import Deduplication
 from backtranslation.settings.generation import Generation
 from backtranslation.settings.run import json_schema, load_settings, model_names
@@ -71,19 +70,6 @@ def test_yaml_exponent_is_a_number() -> None:
     training = {"forward": yaml.safe_load("learning_rate: 1e-4")}
     assert isinstance(training["forward"]["learning_rate"], str)  # what YAML 1.1 makes of it
     assert load_settings(smallest(training=training)).training.forward.learning_rate == 1e-4
-
-
-def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    settings = load_settings(smallest(base_model={"path": str(tmp_path)}, prompts={"judge": "prompts/none.jinja"}))
-    with pytest.raises(SettingsError) as error:
-        check_files(settings)
-    assert str(error.value).splitlines() == [
-        f"config: prompts.judge: no such file: prompts/none.jinja (looked for {ROOT}/prompts/none.jinja and"
-        f" {ROOT}/prompts/none.jinja)",
-        f"config: seed.path: no such file: seed.jsonl (looked in {ROOT})",
-        f"config: base_model.path: no model (config.json) in the folder {tmp_path} (looked for {tmp_path})",
-    ]
 
 
 def test_spec_is_canonical() -> None:

@@ -1,5 +1,6 @@
 """The workflow as a whole: faults before any job, dry runs of every configuration, lint, and a small real run."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -7,15 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
+from helpers.hub import cache_model
 
 from backtranslation.commands.workflow_jobs import pin_settings, read_configuration
 from backtranslation.files import read_rows
 from backtranslation.jobs.stages import model_stages
 from backtranslation.settings.prompts import PROMPT_FILES
-from backtranslation.settings.run import load_settings
+from backtranslation.settings.run import Settings, load_settings
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -31,6 +34,14 @@ REDUCED = {
 
 ON_GPU = set(model_stages())
 
+# A row of human-written pairs in the formats that the configurations name.
+PAIR_ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "auto": lambda text: {"instruction": text, "response": "Because."},
+    "oasst": lambda text: {
+        "prompt": {"text": text, "lang": "en", "replies": [{"text": "Because.", "lang": "en", "rank": 0}]}
+    },
+}
+
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -45,20 +56,30 @@ def snakemake(tmp_path: Path) -> Snakemake:
     return run
 
 
-def make_named_files(path: Path, folder: Path) -> None:
-    """Create empty files, in `folder`, for every input that a configuration names."""
-    settings = load_settings(yaml.safe_load(path.read_text()))
-    names = [settings.seed.path, *(name for source in settings.corpus.sources for name in source.paths)]
-    names += [settings.held_out.pairs.path] if settings.held_out.pairs else []
-    for name in set(names) - settings.generated_files():
-        file = folder / name.replace("**/", "").replace("*", "one")
+def make_named_files(settings: Settings, folder: Path) -> None:
+    """Create, in `folder`, empty files for all pages that a configuration names, and its pairs."""
+    for source in settings.corpus.sources:
+        for name in set(source.paths) - settings.generated_files():
+            file = folder / name.replace("**/", "").replace("*", "one")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    if settings.seed.path not in (None, *settings.generated_files()):
+        assert settings.seed.path is not None
+        wanted = (settings.seed.size or 1) + (settings.held_out.size or 0)
+        file = folder / settings.seed.path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+        with gzip.open(file, "wt") if file.suffix == ".gz" else file.open("w") as stream:
+            for number in range(wanted):
+                stream.write(json.dumps(PAIR_ROWS[settings.seed.format](f"question {number}")) + "\n")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_dry_run(path: Path, tmp_path: Path, snakemake: Snakemake) -> None:
-    make_named_files(path, tmp_path)
+def test_dry_run(path: Path, tmp_path: Path, snakemake: Snakemake, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(yaml.safe_load(path.read_text()))
+    make_named_files(settings, tmp_path)
+    if named := settings.base_model.on_hub():
+        cache_model(tmp_path / "cache", named.path)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     done = snakemake("--dry-run", "--cores", "2", "--configfile", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "build_report" in done.stdout
@@ -77,7 +98,8 @@ def test_a_file_with_base_model_is_a_run_of_its_own(tmp_path: Path, snakemake: S
     done = snakemake("--dry-run", "--configfile", "mine.yaml")
     assert done.returncode == 1
     missing = [f"config: {key}: must be given" for key in ("corpus", "seed", "held_out")]
-    assert [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "config:" in line] == missing
+    told = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "config:" in line]
+    assert told == [*missing, next(line for line in told if line.startswith("config: base_model.path: owner/model"))]
 
 
 def test_a_job_in_a_queue_keeps_the_settings_of_its_run(tmp_path: Path, snakemake: Snakemake) -> None:

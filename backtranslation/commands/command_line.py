@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from backtranslation.commands.results_folder import name_results, name_stores, r
 from backtranslation.commands.status import describe_status, list_iterations, list_work, status_value
 from backtranslation.commands.trace import describe_trace, trace_example
 from backtranslation.commands.verification import describe_faults, describe_kept, keep_paths, verify_results
-from backtranslation.commands.workflow_jobs import find_snakefile, list_jobs
+from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs
 from backtranslation.jobs.process import run_script
 
 Reply = tuple[Any, list[str]]
@@ -135,8 +136,18 @@ def add_gc_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Run the workflow from any folder: everything that follows goes to snakemake (`run -n` shows what would run)."""
+    check_configfiles(configfiles_among(arguments))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile()), *arguments]
     os.execv(sys.executable, command)
+
+
+def configfiles_among(arguments: Sequence[str]) -> list[Path]:
+    """What Snakemake takes for files of the configuration: every word after the option, up to the next option."""
+    words = iter(arguments)
+    for word in words:
+        if word in ("--configfile", "--configfiles"):
+            return [Path(file) for file in takewhile(lambda word: not word.startswith("-"), words)]
+    return []
 
 
 def init(args: argparse.Namespace) -> Reply:

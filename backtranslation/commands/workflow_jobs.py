@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ def list_jobs(configfiles: list[Path], target: str | None = None, snakefile: Pat
     """
     from snakemake.exceptions import RuleException, WorkflowError
 
-    _check_there(configfiles)
+    check_configfiles(configfiles)
     path = find_snakefile(snakefile)
     try:
         dag = _build_graph(path, configfiles, target)
@@ -75,9 +75,22 @@ def list_jobs(configfiles: list[Path], target: str | None = None, snakefile: Pat
     return jobs
 
 
-def _check_there(configfiles: list[Path]) -> None:
-    if missing := [path for path in configfiles if not path.exists()]:
-        raise UserError(f"{missing[0]}: no such file; give the --configfile of the run, as you give it to snakemake")
+def check_configfiles(configfiles: Sequence[Path]) -> None:
+    """Raise UserError if a file is missing, or is a target that Snakemake would take for one of the configuration."""
+    from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
+
+    for path in configfiles[:1]:
+        if not path.exists():
+            raise UserError(f"{path}: no such file; give the --configfile of the run, as you give it to snakemake")
+    for path in configfiles[1:]:
+        try:
+            load_configfile(str(path))
+        except (OSError, WorkflowError):
+            raise UserError(
+                f"{path}: no file of a configuration, and Snakemake takes every word after --configfile for one: put"
+                f" targets before it ({path} --configfile {configfiles[0]})"
+            ) from None
 
 
 def _build_graph(snakefile: Path, configfiles: list[Path], target: str | None) -> Any:
@@ -125,7 +138,7 @@ def read_configfiles(configfiles: list[Path]) -> Settings:
     from snakemake.exceptions import WorkflowError
     from snakemake.utils import update_config
 
-    _check_there(configfiles)
+    check_configfiles(configfiles)
     merged: dict[str, Any] = {}
     try:
         for path in configfiles:

@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, field_validator
 
-from backtranslation.settings.slices import Count, PositiveInt, Slice
+from backtranslation.settings.slices import Count, PositiveInt, Slice, did_you_mean
 
 
 class EngineChoice(NamedTuple):
@@ -47,7 +47,7 @@ class Generation(Slice):
     @classmethod
     def _is_registered(cls, engine: str) -> str:
         if engine not in ENGINES:
-            raise ValueError(f"there is no such engine; there are {', '.join(sorted(ENGINES))}")
+            raise ValueError(f"must be one of {', '.join(sorted(ENGINES))}{did_you_mean(engine, ENGINES)}")
         return engine
 
     def modules(self) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """The settings of a whole run: the only reader of the configuration, and the JSON schema of config.yaml."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from backtranslation.settings.augmentation import Augmentation
 from backtranslation.settings.base_model import BaseModelSettings
@@ -18,7 +21,7 @@ from backtranslation.settings.resources import Resources
 from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, SeedPairs
 from backtranslation.settings.selection import Selection
-from backtranslation.settings.slices import Count, SettingsError, Slice
+from backtranslation.settings.slices import Count, SettingsError, Slice, did_you_mean
 from backtranslation.settings.training import Training, Trainings
 
 
@@ -54,21 +57,7 @@ class Settings(Slice):
     @model_validator(mode="before")
     @classmethod
     def _take_from_miniature(cls, given: Any) -> Any:
-        """Let the miniature world supply the pages and the pairs; what cannot be read is left for the checks."""
-        if not isinstance(given, dict) or not isinstance(given.get("miniature"), dict):
-            return given
-        warc_files = given["miniature"].get("warc_files", Miniature.model_fields["warc_files"].default)
-        if not isinstance(warc_files, int):
-            return given
-        world = miniature_files(given.get("results", "results"), warc_files)
-        supplied: dict[str, dict[str, Any]] = {
-            "corpus": {"sources": [{"name": "miniature", "paths": world.pages}]},
-            "seed": {"path": world.seed},
-            "held_out": {"pairs": {"path": world.held_out}},
-        }
-        if "size" in (given.get("held_out") or {}):
-            del supplied["held_out"]
-        return given | {key: _overlay(value, given.get(key)) for key, value in supplied.items()}
+        return _with_miniature(given)
 
     def identity(self) -> dict[str, Any]:
         """What results depend on: everything but how the work is done on the machine at hand."""
@@ -84,10 +73,34 @@ class Settings(Slice):
 
     def generated_files(self) -> frozenset[str]:
         """Input files that the run makes itself."""
-        if self.miniature is None:
-            return frozenset()
-        world = miniature_files(self.results, self.miniature.warc_files)
-        return frozenset([*world.pages, world.seed, world.held_out])
+        return generated_files(self.results, self.miniature)
+
+
+def _with_miniature(given: Any) -> Any:
+    """Let the miniature world supply the pages and the pairs; what cannot be read is left for the checks."""
+    if not isinstance(given, dict) or not isinstance(given.get("miniature"), dict):
+        return given
+    warc_files = given["miniature"].get("warc_files", Miniature.model_fields["warc_files"].default)
+    if not isinstance(warc_files, int):
+        return given
+    world = miniature_files(given.get("results", "results"), warc_files)
+    supplied: dict[str, dict[str, Any]] = {
+        "corpus": {"sources": [{"name": "miniature", "paths": world.pages}]},
+        "seed": {"path": world.seed},
+        "held_out": {"pairs": {"path": world.held_out}},
+    }
+    for section, otherwise in (("held_out", "size"), ("seed", "dataset")):
+        if isinstance(given.get(section), dict) and given[section].get(otherwise) is not None:
+            del supplied[section]
+    return given | {key: _overlay(value, given.get(key)) for key, value in supplied.items()}
+
+
+def generated_files(results: str, miniature: Miniature | None) -> frozenset[str]:
+    """Input files that a run makes itself: those of its generated world, if it has one."""
+    if miniature is None:
+        return frozenset()
+    world = miniature_files(results, miniature.warc_files)
+    return frozenset([*world.pages, world.seed, world.held_out])
 
 
 def _overlay(supplied: dict[str, Any], given: Any) -> Any:
@@ -105,19 +118,105 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(config))
     except ValidationError as error:
-        raise SettingsError("\n".join(_fault_line(fault) for fault in error.errors())) from None
+        raise SettingsError("\n".join(_fault_lines(error, config))) from None
 
 
-def _fault_line(fault: Any) -> str:
-    """One readable line for one fault found by pydantic."""
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+def read_sections(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The sections of a configuration that can be read, each without its faulty keys, and a line for each fault.
+
+    What is right in a faulty configuration can be checked further, so that all mistakes are found at once.
+    """
+    try:
+        return dict(Settings.model_validate(dict(config))), []
+    except ValidationError as error:
+        lines = _fault_lines(error, config)
+        rest = deepcopy(dict(config))
+        for fault in reversed(error.errors()):
+            _remove(rest, _place(fault, config))
+    try:
+        return dict(Settings.model_validate(rest)), lines
+    except ValidationError as error:
+        unreadable = {fault["loc"][0] for fault in error.errors()}
+    given = _with_miniature(rest)
+    sections = {
+        name: _read_section(field, given[name]) if name in given else field.get_default()
+        for name, field in Settings.model_fields.items()
+        if name not in unreadable
+    }
+    return sections, lines
+
+
+def _read_section(field: FieldInfo, given: Any) -> Any:
+    annotation: Any = field.annotation
+    return TypeAdapter(annotation).validate_python(given)
+
+
+def _remove(tree: Any, place: Sequence[int | str]) -> None:
+    """Remove what lies at a place in nested settings, or the nearest thing around it that is there."""
+    holder, key = tree, place[0] if place else None
+    for part in place:
+        if not _has(tree, part):
+            break
+        holder, key, tree = tree, part, tree[part]
+    if _has(holder, key):
+        del holder[key]
+
+
+def _has(tree: Any, part: Any) -> bool:
+    """Whether nested settings go on with a key, or a number in a list."""
+    return part in tree if isinstance(tree, dict) else isinstance(tree, list) and part in range(len(tree))
+
+
+def _place(fault: Any, config: Any) -> tuple[int | str, ...]:
+    """Where a fault is: without the names of types that pydantic adds where a value may be of several."""
+    place: list[int | str] = []
+    for part in fault["loc"]:
+        if not _has(config, part):
+            return (*place, part) if fault["type"] == "missing" else tuple(place)
+        place.append(part)
+        config = config[part]
+    return tuple(place)
+
+
+def _fault_lines(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
+    """A readable line for every place of which pydantic found a fault."""
+    messages: dict[str, list[str]] = {}
+    for fault in error.errors():
+        place = _place(fault, config) or fault["loc"]
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        messages.setdefault(key or "settings", []).append(_fault_message(fault))
+    return [f"config: {key}: {'; or '.join(found)}" for key, found in messages.items()]
+
+
+def _fault_message(fault: Any) -> str:
+    """What is wrong, and what it should be."""
     if fault["type"] == "extra_forbidden":
-        return f"config: {key}: no such setting"
+        *place, key = fault["loc"]
+        return f"no such setting{did_you_mean(key, _keys_of(place))}"
     if fault["type"] == "missing":
-        return f"config: {key}: must be given"
-    message = fault["msg"].removeprefix("Value error, ")
+        return "must be given"
     shown = "" if isinstance(fault["input"], dict) else f" (found: {fault['input']!r})"
-    return f"config: {key or 'settings'}: {message}{shown}"
+    if fault["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        wanted = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+        return f"must be {wanted}{did_you_mean(fault['input'], choices)}{shown}"
+    return f"{fault['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _keys_of(place: Sequence[int | str]) -> list[str]:
+    """The keys that a section may have."""
+    model: Any = Settings
+    for part in place:
+        if part in model.model_fields:
+            model = _section_type(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _section_type(annotation: Any) -> Any:
+    """The model of a section, which may be an item of a list, or may be missing."""
+    if isinstance(annotation, type) and issubclass(annotation, Slice):
+        return annotation
+    return next(filter(None, map(_section_type, get_args(annotation))), None)
 
 
 def json_schema() -> str:
@@ -127,7 +226,12 @@ def json_schema() -> str:
 
 def model_names(settings: Settings) -> list[str]:
     """Forward models in the order of the method, the control last."""
-    names = [f"M{iteration}" for iteration in range(settings.iterations + 1)]
-    if settings.evaluation.unselected_control and settings.iterations:
+    return forward_models(settings.iterations, settings.evaluation)
+
+
+def forward_models(iterations: int, evaluation: Evaluation) -> list[str]:
+    """The same, from the sections that say it."""
+    names = [f"M{iteration}" for iteration in range(iterations + 1)]
+    if evaluation.unselected_control and iterations:
         names.append("unselected")
     return names

@@ -1,7 +1,8 @@
 """What all settings have in common: checked types, slices that a stage depends on, and their canonical JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 class SettingsError(UserError):
     """The configuration cannot be used; the message is one readable line per fault, each naming its key."""
+
+
+def did_you_mean(word: object, choices: Collection[str]) -> str:
+    """The end of a message about a word that is none of the choices: the one that is nearly it, if there is one."""
+    near = get_close_matches(str(word).lower(), choices, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class Slice(BaseModel):
