@@ -205,6 +205,21 @@ def test_weights_that_are_listed_and_missing_or_no_weights(folder: Path) -> None
     assert line.startswith("config: base_model.path: the weights in the folder model cannot be read")
 
 
+def test_a_training_on_longer_rows_than_the_model_holds(folder: Path) -> None:
+    assert faults(training={"forward": {"max_length": 9000}}) == [
+        "config: training.forward.max_length: 9,000 tokens, but the model holds 4,096: lower it"
+    ]
+    shutil.copytree(BASE, folder / "model")
+    (folder / "model/config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 512}}))
+    told = faults(base_model={"path": "model"})
+    assert [line.partition(" tokens")[0] for line in told] == [
+        f"config: training.{task}.max_length: 2,048" for task in ("backward", "forward")
+    ]
+    (folder / "model/config.json").write_text("[")
+    (line,) = faults(base_model={"path": "model"})
+    assert line.startswith("config: base_model.path: config.json in the folder model cannot be read")
+
+
 def test_a_hub_name_in_the_cache_needs_no_network(folder: Path) -> None:
     cached = cache_model(folder / "cache", "owner/model")
     assert faults(base_model={"path": "owner/model"}) == []
@@ -360,6 +375,12 @@ def test_many_files_with_one_fault_have_one_line(folder: Path) -> None:
         (folder / f"bad-{number:02}.jsonl").write_text('{"body": "x"}\n')
     (line,) = faults(corpus=source("bad-*.jsonl"))
     assert line.startswith("config: corpus.sources: web: bad-00.jsonl, bad-01.jsonl, bad-02.jsonl and 27 more: no text")
+
+
+def test_languages_that_there_are_not() -> None:
+    corpus = source("pages.jsonl") | {"filters": {"languages": ["en", "english"]}}
+    assert faults(corpus=corpus) == ["config: corpus.filters.languages: no such ISO 639-1 code: english"]
+    assert faults(corpus=source("pages.jsonl") | {"filters": {"languages": ["de"]}}) == []
 
 
 def test_one_glob_over_warc_and_wet(folder: Path) -> None:

@@ -4,20 +4,25 @@ import gzip
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pyarrow
 import pytest
+import yaml
+from helpers.configurations import smallest
 from pyarrow import parquet
 
 from backtranslation.corpus.seed import draw_pairs, drop_repeated, iterate_pairs, pair_id, read_pairs, set_aside
 from backtranslation.errors import DataError
 from backtranslation.files import Row, read_rows
 from backtranslation.settings.limits import Limits
+from backtranslation.settings.run import load_settings
 from backtranslation.settings.seed import HubDataset, PairFormat
 from backtranslation.tally import Tally
 
@@ -176,6 +181,43 @@ def test_flat_messages_of_oasst_give_the_pairs_of_its_trees(tmp_path: Path, lang
     random.Random(1).shuffle(messages)
     shuffled = read_pairs(store(tmp_path / "shuffled.jsonl", *messages), wanted)
     assert sorted(texts(shuffled)) == sorted(texts(from_trees))
+
+
+# The page about formats
+
+
+def examples_of_the_page() -> list[tuple[str, list[str], Row]]:
+    """Format, rows and their pair, for every example in docs/seed.md."""
+    page = (ROOT / "docs" / "seed.md").read_text(encoding="utf-8")
+    found, rows, name = [], [], ""
+    for line in page.splitlines():
+        if line.startswith("### "):
+            name = line.removeprefix("### ")
+        elif line.startswith("    {"):
+            rows.append(line.strip())
+        elif line.startswith("    -> "):
+            found.append((name, rows, json.loads(line.removeprefix("    -> "))))
+            rows = []
+    return found
+
+
+def test_the_page_has_an_example_of_every_format() -> None:
+    formats = get_args(PairFormat.model_fields["format"].annotation)
+    assert {name for name, _, _ in examples_of_the_page()} == set(formats) - {"auto"}
+
+
+@pytest.mark.parametrize(("name", "rows", "pair"), examples_of_the_page())
+def test_the_examples_of_the_page(tmp_path: Path, name: str, rows: list[str], pair: Row) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    for pair_format in (AUTO, PairFormat.model_validate({"format": name})):
+        assert texts(read_pairs(tmp_path / "a.jsonl", pair_format)) == texts([pair])
+
+
+def test_the_configuration_of_the_page() -> None:
+    page = (ROOT / "docs" / "seed.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^    seed:\n(?:     .*\n)+", page, re.MULTILINE)
+    settings = load_settings(smallest(**yaml.safe_load(textwrap.dedent(block))))
+    assert settings.seed.dataset == HubDataset(name="OpenAssistant/oasst1") and settings.seed.language == "en"
 
 
 # Rows that cannot be used

@@ -16,6 +16,7 @@ from typing import Any
 from backtranslation.commands.first_rows import first_rows_fault
 from backtranslation.commands.hub import dataset_fault
 from backtranslation.commands.model_files import inspect_model
+from backtranslation.corpus.filters import check_languages
 from backtranslation.corpus.readers import list_shards
 from backtranslation.corpus.seed import iterate_pairs
 from backtranslation.errors import UserError
@@ -23,7 +24,7 @@ from backtranslation.jobs.progress import log
 from backtranslation.layout import MODEL, locate
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import BaseModelSettings, looks_like_folder
-from backtranslation.settings.corpus import Corpus, Source
+from backtranslation.settings.corpus import Corpus, SegmentFilters, Source
 from backtranslation.settings.evaluation import Evaluation
 from backtranslation.settings.generation import ENGINES, Generation
 from backtranslation.settings.limits import Limits
@@ -117,6 +118,14 @@ def corpus_faults(corpus: Corpus, results: str, miniature: Miniature | None) -> 
     return faults or _lines_of(lambda: list_shards(corpus.sources, promised))
 
 
+def language_faults(corpus: Corpus) -> list[str]:
+    """Whether the languages that are kept are known; those of the default are."""
+    languages = corpus.filters.languages
+    if languages == SegmentFilters().languages:
+        return []
+    return [f"config: {line}" for line in _lines_of(lambda: check_languages(languages))]
+
+
 def _source_faults(source: Source, promised: Collection[str]) -> list[str]:
     """Faults of the files of a source; a fault of many files is told once."""
     try:
@@ -194,10 +203,19 @@ def model_faults(
     if missing or looks_like_folder(base_model.path):
         base = inspect_model(base_model.path, base_model.revision)
         yield from (f"config: base_model.path: {fault}" for fault in base.faults)
+        yield from _length_faults(base.positions, training)
         if base.parameters is not None:
             yield from _disk_faults(results, base.parameters, len(missing), training.forward)
     if evaluation.judge is not None:
         yield from (f"config: evaluation.judge: {fault}" for fault in inspect_model(evaluation.judge).faults)
+
+
+def _length_faults(positions: int | None, training: Trainings) -> Iterator[str]:
+    """Trainings on longer rows than the model can hold."""
+    for task in ("backward", "forward"):
+        length = getattr(training, task).max_length
+        if positions is not None and length > positions:
+            yield f"config: training.{task}.max_length: {length:,} tokens, but the model holds {positions:,}: lower it"
 
 
 def _disk_faults(results: str, parameters: int, models: int, training: Training) -> Iterator[str]:
@@ -249,6 +267,7 @@ CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     engine_faults: {"generation"},
     gpu_faults: {"generation", "training", "gpus"},
     corpus_faults: {"corpus", "results", "miniature"},
+    language_faults: {"corpus"},
     pair_faults: {"seed", "held_out", "limits", "results", "miniature"},
     model_faults: {"base_model", "evaluation", "training", "results", "iterations"},
 }

@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from backtranslation.commands.hub import ask_for_model, cached_model
 from backtranslation.settings.base_model import looks_like_folder
@@ -17,10 +18,11 @@ TOKENIZER_NAMES = ("tokenizer", "vocab", "spiece", "sentencepiece", "tiktoken", 
 
 @dataclass(frozen=True)
 class InspectedModel:
-    """What is wrong with a model, and what to do; the number of its parameters where it is known."""
+    """What is wrong with a model, and what to do; where known, its parameters, and the tokens that it holds."""
 
     faults: list[str] = field(default_factory=list)
     parameters: int | None = None
+    positions: int | None = None
 
 
 def inspect_model(path: str, revision: str | None = None) -> InspectedModel:
@@ -42,12 +44,24 @@ def inspect_model(path: str, revision: str | None = None) -> InspectedModel:
 def _inspect_folder(folder: Path, where: str) -> InspectedModel:
     faults = _lacking(_names(folder), where)
     try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        positions = _count_positions(config)
+    except (OSError, ValueError, AttributeError) as error:
+        return InspectedModel([*faults, f"config.json in {where} cannot be read ({error}): get the files anew"])
+    try:
         parameters = _count_parameters(folder)
     except Exception as error:  # safetensors, json: they have no class in common
         return InspectedModel([*faults, f"the weights in {where} cannot be read ({error}): get the files anew"])
     missing = sorted(_listed_weights(folder) - _names(folder))
     faults += [f"no {name} in {where}, though {INDEX} lists it: get the file" for name in missing]
-    return InspectedModel(faults, parameters)
+    return InspectedModel(faults, parameters, positions)
+
+
+def _count_positions(config: dict[str, Any]) -> int | None:
+    """Tokens that a model can look back on, or None if it names no limit."""
+    names = ("max_position_embeddings", "n_positions")  # the latter is GPT-2's
+    found = (part[name] for part in (config, config.get("text_config") or {}) for name in names if name in part)
+    return next((count for count in found if isinstance(count, int)), None)
 
 
 def _names(folder: Path) -> set[str]:
