@@ -47,7 +47,9 @@ class Generation(Slice):
     @classmethod
     def _is_registered(cls, engine: str) -> str:
         if engine not in ENGINES:
-            raise ValueError(f"must be one of {', '.join(sorted(ENGINES))}{did_you_mean(engine, ENGINES)}")
+            raise ValueError(
+                f"there is no such engine; there are {', '.join(sorted(ENGINES))}{did_you_mean(engine, ENGINES)}"
+            )
         return engine
 
     def modules(self) -> tuple[str, ...]:
