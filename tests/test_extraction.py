@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 from helpers.warc_files import page, record, write_warc
 
+from backtranslation.corpus import extraction
+from backtranslation.corpus.extraction import extract_rows
+from backtranslation.corpus.readers import ShardIdentity
 from backtranslation.files import Row, read_rows, write_rows
+from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
+from backtranslation.tally import Tally
 
 ROOT = Path(__file__).parent.parent
 
@@ -154,15 +159,16 @@ def test_page_that_takes_too_long_is_dropped_and_counted(tmp_path: Path) -> None
     assert "took too long: record 2 of a.jsonl" in result.stderr
 
 
-def test_page_that_takes_too_much_memory_is_dropped_and_counted(tmp_path: Path) -> None:
-    millions_of_headers = {"text": "# a\n\n" * 3_000_000}
-    write_rows(tmp_path / "a.jsonl", [{"html": distinct_page(1)}, millions_of_headers, {"html": distinct_page(2)}])
-    path = tmp_path / "a.jsonl"
-    result = extract(path, tmp_path, file_format="jsonl", max_page_bytes=20_000_000, max_page_seconds=100)
-    assert result.returncode == 0, result.stderr
-    assert [row["heading_path"] for row in rows_of(tmp_path / "web-a.jsonl.zst")] == [["Garden 1"], ["Garden 2"]]
-    counts = json.loads((tmp_path / "web-a.json").read_text())["counts"]
-    assert counts["records/read"] == 3 and counts["records/took too much memory"] == 1
+def test_page_that_takes_too_much_memory_is_dropped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "MAX_MEMORY", 150 << 20)
+    many_headers = {"text": "# a\n\n" * 1_000_000}
+    write_rows(tmp_path / "a.jsonl", [{"html": distinct_page(1)}, many_headers, {"html": distinct_page(2)}])
+    shard, tally = ShardIdentity(name="a", source="a", format="jsonl"), Tally()
+    rows = extract_rows(tmp_path / "a.jsonl", shard, Fields(), SegmentSettings(), SegmentFilters(), tally)
+    assert [row["heading_path"] for row in rows] == [["Garden 1"], ["Garden 2"]]
+    assert tally.counts["records/read"] == 3 and tally.counts["records/took too much memory"] == 1
 
 
 def test_file_of_which_too_little_can_be_used_stops_with_counts_and_examples(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -397,15 +398,12 @@ TEXT = "Tea\n\nWarm the pot before you pour the tea, and wait for four minutes.\
 
 
 @pytest.mark.parametrize(
-    ("suffix", "stored"),
-    [
-        (".txt", TEXT.encode()),
-        (".txt.gz", gzip.compress(TEXT.encode())),
-        (".txt.zst", zstandard.compress(TEXT.encode())),
-    ],
+    ("suffix", "pack"),
+    [(".txt", bytes), (".txt.gz", gzip.compress), (".txt.zst", zstandard.compress)],
+    ids=["txt", "gz", "zst"],
 )
-def test_a_text_file_is_one_document(tmp_path: Path, suffix: str, stored: bytes) -> None:
-    (tmp_path / f"a{suffix}").write_bytes(stored)
+def test_a_text_file_is_one_document(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(pack(TEXT.encode()))
     documents, tally = read(tmp_path / f"a{suffix}", "text")
     assert documents == [Document(TEXT, False, f"a{suffix}", f"a{suffix}", 0)]
     assert tally.counts == {"records/read": 1}

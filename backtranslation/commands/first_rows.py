@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from backtranslation.corpus.readers import HTML_SUFFIXES, RECORD_STARTS, TEXT_SUFFIXES, Shard
+from backtranslation.corpus.readers import ARCHIVE_HEADS, HTML_SUFFIXES, TEXT_SUFFIXES, Shard
 from backtranslation.files import open_binary
 from backtranslation.settings.corpus import Fields
 
@@ -48,7 +48,7 @@ def _folder_fault(folder: Path, file_format: str) -> str | None:
 def _archive_fault(path: Path, file_format: str) -> str | None:
     with path.open("rb") as stream:
         head = stream.read(16)
-    return None if head.startswith(RECORD_STARTS) else f"no {file_format.upper()} file (it begins with {head!r})"
+    return None if head.startswith(ARCHIVE_HEADS) else f"no {file_format.upper()} file (it begins with {head!r})"
 
 
 def _json_fault(path: Path, fields: Fields) -> str | None:

@@ -46,6 +46,7 @@ PACKED_STARTS = {
     b"\x5d\x2a": re.compile(rb"\x28\xb5\x2f\xfd"),  # begins with a dictionary
 }
 LONGEST_START = 64
+ARCHIVE_HEADS = (b"WARC/1.", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18")
 MAX_REREAD = 4  # times the length of a file: what looks like a record in damaged data is tried no longer than that
 ARCHIVED_TYPES = {"warc": ("text/html", "application/xhtml+xml"), "wet": ("text/plain",)}
 MAX_ENCODINGS = 3
@@ -257,7 +258,7 @@ def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, t
                         yield from _archive_document(record, file, file_format, max_bytes, tally)
             except OSError as error:
                 fault = str(error)
-            if fault and not found_any and position == 0 and not _begins_with(path, record_start):
+            if fault and not found_any and position == 0 and not _begins_like_archive(path):
                 break
             reread += stream.tell() - position
             start = None
@@ -271,15 +272,16 @@ def _read_archive(path: Path, file_format: str, share: _Share, max_bytes: int, t
         raise DataError(f"{path}: not a {file_format.upper()} file ({fault or 'no record in it'})")
 
 
+def _begins_like_archive(path: Path) -> bool:
+    """Whether the first bytes are those of a WARC or WET file, packed or not."""
+    with path.open("rb") as stream:
+        return stream.read(16).startswith(ARCHIVE_HEADS)
+
+
 def _record_start(path: Path) -> re.Pattern[bytes]:
     """How records, or the members that hold them, start in a file of this kind."""
     with path.open("rb") as stream:
         return PACKED_STARTS.get(stream.read(2), PLAIN_START)
-
-
-def _begins_with(path: Path, pattern: re.Pattern[bytes]) -> bool:
-    with path.open("rb") as stream:
-        return pattern.match(stream.read(LONGEST_START)) is not None
 
 
 def _next_start(stream: IO[bytes], pattern: re.Pattern[bytes], position: int) -> int | None:
