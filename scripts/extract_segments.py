@@ -38,7 +38,7 @@ def extract_segments(pages: Input, segments: Output, funnel: Output, spec: Spec)
 
     tally = Tally()
     write_rows(segments, extract_rows(pages, spec.shard, spec.fields, spec.segments, spec.filters, tally))
-    tally.check(tally.counts["records/read"], "records", spec.limits.max_unusable_share)
+    tally.check(tally.counts["records/read"], f"records of {pages}", spec.limits.max_unusable_share)
     write_json(funnel, {"source": spec.shard.source, "shard": spec.shard.name, "counts": tally.counts})
 
 

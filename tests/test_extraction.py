@@ -176,7 +176,10 @@ def test_file_of_which_too_little_can_be_used_stops_with_counts_and_examples(tmp
     result = extract(tmp_path / "a.jsonl", tmp_path, file_format="jsonl")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     said = result.stderr[result.stderr.index("extract_segments: error:") :]
-    assert "20 of 40 records cannot be used (20 records/no text)" in said and "max_unusable_share = 0.25" in said
+    assert (
+        f"20 of 40 records of {tmp_path / 'a.jsonl'} cannot be used (20 records/no text)" in said
+        and "max_unusable_share = 0.25" in said
+    )
     assert said.count("the line at byte") == 3 and "no 'text' or 'html'" in said
     assert not (tmp_path / "web-a.jsonl.zst").exists()
 

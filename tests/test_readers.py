@@ -471,6 +471,13 @@ def test_every_fault_of_the_sources_has_a_line(tmp_path: Path) -> None:
     assert [line.split(": ")[2] for line in str(error.value).splitlines()] == ["a", "a", "b", "b"]
 
 
+@pytest.mark.parametrize("name", [b"{shard}.jsonl", b"\xff.jsonl"])
+def test_names_that_snakemake_cannot_be_given_are_refused(tmp_path: Path, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    with pytest.raises(UserError, match=r"corpus\.sources: web: .*\.jsonl.*: rename it"):
+        list_shards([Source(name="web", paths=[f"{tmp_path}/*"])])
+
+
 def test_faults_of_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.warc").touch()
     (tmp_path / "a.warc.gz").touch()

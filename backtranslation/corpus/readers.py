@@ -110,7 +110,11 @@ def list_shards(sources: Collection[Source], promised: Collection[str] = ()) -> 
 
 
 def _add_shards(shards: dict[str, Shard], source: Source, path: str, name: str) -> None:
-    """Add the shards of one file. Raises UserError if the names are taken."""
+    """Add the shards of one file. Raises UserError if the names are taken, or Snakemake cannot be given the path."""
+    if "{" in path or path != _writable(path):
+        raise UserError(
+            f"{path!r}: names with braces, or that are no UTF-8, mean something else to Snakemake: rename it"
+        )
     for split in range(1, source.splits + 1):
         part = f".part{split}" if source.splits > 1 else ""
         shard = Shard(
@@ -460,6 +464,7 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
     import pyarrow
     from pyarrow import parquet
 
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the others hold more than the limit of a process allows
     file = _writable(path.name)
     try:
         table = parquet.ParquetFile(path, buffer_size=1 << 20)
