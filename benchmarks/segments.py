@@ -3,26 +3,29 @@
     python benchmarks/segments.py pages-1.warc.gz pages-2.warc.gz
 
 Prints a Markdown table of pages and megabytes of HTML per second of processor time. Every row reads the WARC files
-again; trafilatura, which only extracts the text, gets every so many-th page (`--sample`). Needs the `benchmark` extra.
+again; trafilatura, which only extracts the text, gets every so many-th page (`--sample`). Then prints what it costs
+that the stage works in a child process with bounds. Needs the `benchmark` extra.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
-from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
+from backtranslation.corpus.extraction import extract_rows, keep_passages, segment_row
+from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.pages import html_pieces
 from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
-from backtranslation.corpus.segments import cut_page
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.tally import Tally
 
 SETTINGS, FILTERS = SegmentSettings(), SegmentFilters()
 NAVIGATION = navigation_pattern(FILTERS.navigation_headers)
+SHARD = ShardIdentity(name="benchmark", source="benchmark", format="warc")
 
 
 def main() -> None:
@@ -35,10 +38,11 @@ def main() -> None:
     print("| from WARC to | pages | pages/s/core | MB/s/core |\n|---|---|---|---|")
     measure("records, decoded", lambda document: None, args.warc)
     measure("Markdown and headers of the whole page", lambda document: html_pieces(document.content), args.warc)
-    measure("**filtered segments**", keep_passages, args.warc)
+    measure("**filtered segments**", extract_page, args.warc)
     measure("resiliparse main content", resiliparse_text, args.warc)
     measure("trafilatura", trafilatura_text, args.warc, args.sample)
     measure("trafilatura, fast", trafilatura_fast_text, args.warc, args.sample)
+    measure_bounds(args.warc)
 
 
 def measure(name: str, work: Callable[[Document], object], paths: list[Path], sample: int = 1) -> None:
@@ -54,6 +58,27 @@ def measure(name: str, work: Callable[[Document], object], paths: list[Path], sa
     print(f"| {name} | {pages:,.0f} | {pages / seconds:,.0f} | {megabytes / seconds:,.1f} |", flush=True)
 
 
+def measure_bounds(paths: list[Path]) -> None:
+    """Print what it costs to work in a child process that can be ended: the least of five runs, in turn, each way."""
+    seconds: dict[str, list[float]] = {"alone": [], "in bounds": []}
+    for _ in range(5):
+        started = processor_seconds()
+        for document in read_pages(paths, sample=1):
+            extract_page(document)
+        seconds["alone"].append(processor_seconds() - started)
+        started = processor_seconds()
+        for path in paths:
+            list(extract_rows(path, SHARD, Fields(), SETTINGS, FILTERS, Tally()))
+        seconds["in bounds"].append(processor_seconds() - started)
+    alone, bounded = min(seconds["alone"]), min(seconds["in bounds"])
+    print(f"\nin a process with bounds: {bounded:.2f} s, without: {alone:.2f} s, so {bounded / alone - 1:+.1%}")
+
+
+def processor_seconds() -> float:
+    """What this process and those that it ended have used."""
+    return sum(sum(getrusage(whose)[:2]) for whose in (RUSAGE_SELF, RUSAGE_CHILDREN))
+
+
 def read_pages(paths: list[Path], sample: int) -> Iterator[Document]:
     """The first of each `sample` pages of all files."""
     for path in paths:
@@ -62,10 +87,12 @@ def read_pages(paths: list[Path], sample: int) -> Iterator[Document]:
             yield document
 
 
-def keep_passages(document: Document) -> object:
+def extract_page(document: Document) -> object:
     """What extract_segments does with a page."""
-    passages = cut_page(document.content, SETTINGS, NAVIGATION, Tally().counts)
-    return [passage for passage in passages if not reason_to_drop(passage, FILTERS)]
+    return [
+        segment_row(passage, document, SHARD)
+        for passage in keep_passages(document, SETTINGS, FILTERS, NAVIGATION, Tally())
+    ]
 
 
 def resiliparse_text(document: Document) -> object:

@@ -106,6 +106,28 @@ def test_a_gpu_that_cannot_be_used_is_an_error(
         load_engine(Generation(), base.path, base, prompts)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_nothing_that_transformers_will_remove_is_used(engine: TransformersEngine, requests: list[Request]) -> None:
+    list(engine.generate(requests, Sampling(temperature=0, max_new_tokens=3)))
+    list(engine.choose([(request.id, request.prompt) for request in requests], [" 1", " 2"]))
+
+
+def test_a_model_may_call_its_cache_by_the_old_name(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in transformers before 5.22, and in the code that some models bring along."""
+    sampling = Sampling(temperature=0, max_new_tokens=8)
+    replies = list(engine.generate(requests, sampling))
+    forward = type(engine.model).forward
+
+    def old_forward(self: torch.nn.Module, past_key_values: object = None, **given: object) -> object:
+        return forward(self, cache=past_key_values, **given)
+
+    monkeypatch.setattr(type(engine.model), "forward", old_forward)
+    old = TransformersEngine(engine.model, engine.tokenizer)
+    assert list(old.generate(requests, sampling)) == replies
+
+
 def test_the_shared_prefix_is_computed_once_and_changes_nothing(
     engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ own seed, so a result depends on the batch it is in by no more than rounding. Kn
 """
 
 import copy
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class TransformersEngine:
     ) -> None:
         self.model, self.tokenizer, self.batch_tokens = model.eval(), tokenizer, batch_tokens
         self.positions = max_positions(model.config) or sys.maxsize
+        self.cache_argument = _cache_argument(model)
         self.end_ids = torch.tensor(sorted(end_token_ids(tokenizer)), device=model.device)
 
     def room(self, prompt: str) -> int:
@@ -146,7 +148,7 @@ class TransformersEngine:
         if len(sequences) == 1 or len(common) < MIN_SHARED_TOKENS or not _can_share(cache, longest + new_tokens):
             return Prefix(0, None)
         tokens = torch.tensor([common], device=self.model.device)
-        self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(input_ids=tokens, use_cache=True, logits_to_keep=1, **{self.cache_argument: cache})
         return Prefix(len(common), cache)
 
     @torch.inference_mode()
@@ -168,9 +170,9 @@ class TransformersEngine:
             input_ids=torch.tensor(tokens, device=self.model.device),
             attention_mask=attention,
             position_ids=positions[:, prefix.tokens :],
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self.cache_argument: cache},
         ).logits[:, -1]
         return Batch(cache, attention, positions[:, -1:] + 1, logits.float())
 
@@ -212,8 +214,8 @@ class TransformersEngine:
             attention_mask=batch.mask,
             # Rows that have ended may still be in the batch.
             position_ids=batch.positions.clamp_max(self.positions - 1),
-            past_key_values=batch.cache,
             use_cache=True,
+            **{self.cache_argument: batch.cache},
         ).logits[:, -1]
         batch.logits, batch.positions = logits.float(), batch.positions + 1
 
@@ -278,6 +280,11 @@ def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
     first, last = min(sequences), max(sequences)
     differing = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
     return first[: next(differing, min(len(first), len(last)))]
+
+
+def _cache_argument(model: PreTrainedModel) -> str:
+    """What a model calls its cache; before transformers 5.22, and maybe in a model's own code, the name was another."""
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def _can_share(cache: DynamicCache, tokens: int) -> bool:
