@@ -7,7 +7,6 @@ Only parses and prints; what there is to think lies in the modules that the func
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,11 +23,9 @@ from backtranslation.commands.status import describe_status, list_iterations, li
 from backtranslation.commands.trace import describe_trace, trace_example
 from backtranslation.commands.verification import describe_faults, describe_kept, keep_paths, verify_results
 from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs
-from backtranslation.jobs.process import run_script
+from backtranslation.jobs.process import printable, run_script
 
 Reply = tuple[Any, list[str]]
-# Text of web pages and models must not steer the terminal.
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 def print_answer(answer: Reply, as_json: bool) -> None:
     """Print to standard output; a reader that has had enough, such as `head`, is no fault."""
     value, lines = answer
-    text = json.dumps(value, indent=2) if as_json else CONTROL_CHARACTERS.sub("\ufffd", "\n".join(lines))
+    text = json.dumps(value, indent=2) if as_json else printable("\n".join(lines))
     encoding = sys.stdout.encoding
     try:
         print(text.encode(encoding, errors="replace").decode(encoding), flush=True)

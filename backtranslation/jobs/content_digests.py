@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+from backtranslation.errors import DataError
 from backtranslation.jobs.locks import locked_file, read_object
 
 SMALL_FILE = 1 << 20  # bytes; reading such a file is cheaper than looking its digest up
@@ -29,12 +30,18 @@ def digest_of_folder(files: dict[str, str]) -> str:
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Relative paths of all files below a folder, sorted; names that begin with a dot are left out."""
+    """Relative paths of all files below a folder, sorted; names that begin with a dot, and pipes, are left out."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(parent, name)]
-        found += [str(Path(parent, name).relative_to(folder)) for name in files if not name.startswith(".")]
+        paths = (Path(parent, name) for name in files if not name.startswith("."))
+        found += [str(path.relative_to(folder)) for path in paths if not _is_special(path)]
     return sorted(found)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is a pipe, a socket or a device, which cannot be read to its end; of a broken link, False."""
+    return not path.is_file() and path.exists() and not path.is_dir()
 
 
 def _leads_back(parent: str, name: str) -> bool:
@@ -43,7 +50,12 @@ def _leads_back(parent: str, name: str) -> bool:
 
 
 def digest_file(cache: Path, path: Path, stored: bool = False) -> str:
-    """SHA-256 of a file; a large one is read again only if its inode, size or times have changed."""
+    """SHA-256 of a file; a large one is read again only if its inode, size or times have changed.
+
+    Raises DataError for a pipe, a socket or a device.
+    """
+    if _is_special(path):
+        raise DataError(f"{path}: neither a file nor a folder")
     if path.stat().st_size < SMALL_FILE:
         return read_digest(path)
     with locked_file(_entry(cache, path)) as entry:  # whoever needs it too waits instead of reading it too

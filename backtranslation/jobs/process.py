@@ -4,6 +4,7 @@ import ctypes
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -15,6 +16,20 @@ from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log, name_job
 
 FULL = 1 << 20  # bytes; with less left, a disk is full
+# Text of web pages, models and file names must not steer the terminal.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """A text for a terminal or a log: line ends and tabs stay, other control characters become U+FFFD."""
+    return CONTROL_CHARACTERS.sub("\ufffd", text)
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Writes what is logged without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class StoppedError(UserError):
@@ -36,13 +51,9 @@ def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
     )  # fmt: skip
     name = " ".join(filter(None, (stage, Path(subject).name.split(".")[0])))
     name_job(name)
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format=f"%(asctime)s {name}: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter(f"%(asctime)s {name.replace('%', '%%')}: %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO)
 
 
@@ -60,7 +71,7 @@ def run_script(main: Callable[[], None]) -> None:
         )
         sys.exit(130)
     except UserError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")
+        sys.exit(printable(f"{Path(sys.argv[0]).stem}: error: {error}"))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

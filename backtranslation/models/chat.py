@@ -7,8 +7,6 @@ what they ask.
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from backtranslation.models.prompts import PromptError, PromptSet
 
 if TYPE_CHECKING:
@@ -71,13 +69,17 @@ def cut_text(tokenizer: "PreTrainedTokenizerBase", text: str, tokens: int) -> st
 def _apply_chat_template(
     tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], add_generation_prompt: bool
 ) -> str:
-    """Render turns; a reasoning model's empty block of thoughts becomes part of the prompt."""
+    """Render turns; a reasoning model's empty block of thoughts becomes part of the prompt.
+
+    A template that came with a model is a program of a stranger. transformers renders it in Jinja's sandbox; whatever
+    happens there is a PromptError.
+    """
     try:
         text = tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
         )
-    except jinja2.TemplateError as error:
-        raise PromptError(f"{_template_name(tokenizer)} cannot be used: {error}") from None
+    except Exception as error:
+        raise PromptError(f"{_template_name(tokenizer)} cannot be used: {str(error) or repr(error)}") from None
     return str(text)
 
 

@@ -1,10 +1,12 @@
 """Loading causal language models and their tokenizers, from a folder or the Hugging Face hub.
 
-Weights are read as safetensors only. Knows nothing of what the models are used for.
+Weights are read as safetensors. Knows nothing of what the models are used for.
 """
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -60,10 +62,8 @@ def resolve_precision(precision: Precision) -> torch.dtype:
 
 def load_tokenizer(path: str, loading: ModelLoading, prompts: PromptSet) -> "PreTrainedTokenizerBase":
     """The tokenizer of a model, with a chat template and a padding token. Raises ModelError naming the path."""
-    try:
+    with _faults_named(path, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **_source(loading))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from error
     return prepare_tokenizer(tokenizer, prompts)
 
 
@@ -77,15 +77,18 @@ def load_model(
     """A causal language model with weights of `dtype`, in evaluation mode; on the processor without a `device_map`.
 
     `dropout` replaces every dropout probability of the architecture; None keeps them. Raises ModelError naming the
-    path.
+    path, also where weights are missing: transformers would draw them at random.
     """
     config = load_config(path, loading, dropout)
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=dtype, device_map=device_map, use_safetensors=True, **_source(loading)
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load the model: {_first_line(error)}") from error
+    with _faults_named(path, "model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=dtype, device_map=device_map, use_safetensors=True, output_loading_info=True,
+            **_source(loading),
+        )  # fmt: skip
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{path}: {len(missing)} weights are missing, such as {missing[0]}")
+    return cast("PreTrainedModel", model)
 
 
 def build_empty_model(
@@ -118,10 +121,8 @@ def load_for_inference(path: str, loading: ModelLoading) -> "PreTrainedModel":
 
 def load_config(path: str, loading: ModelLoading, dropout: float | None = None) -> "PreTrainedConfig":
     """The configuration of a model, with another dropout if one is given. Raises ModelError naming the path."""
-    try:
+    with _faults_named(path, "configuration"):
         config = AutoConfig.from_pretrained(path, **_source(loading))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load the configuration: {_first_line(error)}") from error
     if dropout is not None:
         _set_dropout(config, dropout)
     return config
@@ -145,5 +146,17 @@ def _source(loading: ModelLoading) -> dict[str, Any]:
     return {"revision": revision, "trust_remote_code": loading.trust_remote_code}
 
 
+@contextmanager
+def _faults_named(path: str, part: str) -> Iterator[None]:
+    """Raise ModelError for whatever is raised: a damaged folder shows in errors of several libraries."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"{path}: cannot load the {part}: {_first_line(error)}") from error
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """What an error says first, and what it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return said if isinstance(error, OSError | ValueError) and said else f"{type(error).__name__}: {said}".rstrip(": ")

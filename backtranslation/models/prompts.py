@@ -75,32 +75,46 @@ class PromptSet:
 
 def backward_message(prompts: PromptSet, response: str) -> str:
     """What the backward model is asked: the instruction that a response answers (paper, section 2.2)."""
-    return prompts.backward.render(response=response)
+    return render_template(prompts.backward, response=response)
 
 
 def forward_message(prompts: PromptSet, instruction: str, kind: Kind) -> str:
     """What a forward model is asked: an instruction, with the tag sentence of its kind (paper, section 2.3)."""
-    return prompts.forward.render(instruction=instruction, tag=prompts.tag(kind))
+    return render_template(prompts.forward, instruction=instruction, tag=prompts.tag(kind))
 
 
 def score_message(prompts: PromptSet, instruction: str, response: str) -> str:
     """What a scorer is asked: a rating of one pair by the rubric (paper, section 2.3)."""
-    return prompts.score.render(instruction=instruction, response=response)
+    return render_template(prompts.score, instruction=instruction, response=response)
 
 
 def judge_message(prompts: PromptSet, instruction: str, first: str, second: str) -> str:
     """What a judge is asked: which of two responses is better."""
-    return prompts.judge.render(instruction=instruction, first=first, second=second)
+    return render_template(prompts.judge, instruction=instruction, first=first, second=second)
 
 
 def _load_template(path: str, variables: set[str]) -> jinja2.Template:
-    """Compile a template that must use exactly these variables."""
+    """Compile a template that must use exactly these variables, and try it."""
     tree = _parse_template(path)
     used = jinja2.meta.find_undeclared_variables(tree)
     if used != variables:
         found = ", ".join(sorted(used)) or "none"
         raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
-    return ENVIRONMENT.from_string(tree)
+    try:
+        template = ENVIRONMENT.from_string(tree)
+    except jinja2.TemplateSyntaxError as error:  # an unknown filter or test
+        raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    template.name = path
+    render_template(template, **dict.fromkeys(variables, "text"))
+    return template
+
+
+def render_template(template: jinja2.Template, **values: str) -> str:
+    """Render a template. Raises PromptError naming its file for whatever happens in it: a template is a program."""
+    try:
+        return template.render(values)
+    except Exception as error:
+        raise PromptError(f"{template.name}: cannot be rendered ({str(error) or repr(error)})") from None
 
 
 def _read_label(path: str, example: str) -> str:
@@ -120,6 +134,8 @@ def _parse_template(path: str) -> Template:
         return ENVIRONMENT.parse(_read_template(path))
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise PromptError(f"{path}: nested too deep") from None
 
 
 def _read_template(path: str) -> str:
