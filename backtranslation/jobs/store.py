@@ -70,6 +70,8 @@ def digest_input(store: Path, path: str) -> str:
         digest = digest_content(digest_cache(store), Path(path))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file") from None
+    except OSError as error:  # a link to itself, a folder that may not be read
+        raise DataError(f"{error.filename}: {error.strerror}") from None
     record = made_output(store, path)
     if record is not None and record.digest != digest:
         _read_stored_again(store, path, record)

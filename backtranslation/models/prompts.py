@@ -96,14 +96,14 @@ def judge_message(prompts: PromptSet, instruction: str, first: str, second: str)
 def _load_template(path: str, variables: set[str]) -> jinja2.Template:
     """Compile a template that must use exactly these variables, and try it."""
     tree = _parse_template(path)
-    used = jinja2.meta.find_undeclared_variables(tree)
-    if used != variables:
-        found = ", ".join(sorted(used)) or "none"
-        raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
     try:
+        used = jinja2.meta.find_undeclared_variables(tree)
         template = ENVIRONMENT.from_string(tree)
     except jinja2.TemplateSyntaxError as error:  # an unknown filter or test
         raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    if used != variables:
+        found = ", ".join(sorted(used)) or "none"
+        raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
     template.name = path
     render_template(template, **dict.fromkeys(variables, "text"))
     return template
