@@ -85,14 +85,28 @@ def build_parser(contract: Contract) -> argparse.ArgumentParser:
 def port_options(files: Files) -> list[str]:
     """Files by port as words of a command line; a port without files is left out."""
     return [
-        word for name, paths in files.items() if paths for word in (f"--{name.replace('_', '-')}", *map(str, paths))
+        word
+        for name, paths in files.items()
+        if paths
+        for word in (f"--{name.replace('_', '-')}", *map(_word_of, map(str, paths)))
     ]
+
+
+def _word_of(path: str) -> str:
+    """A path as a word of a command line, which must not pass for an option."""
+    return f"./{path}" if path.startswith("-") else path
+
+
+def _path_of(word: str) -> str:
+    """The path that such a word stands for."""
+    return word.removeprefix("./") if word.startswith("./-") else word
 
 
 def files_of(contract: Contract, args: argparse.Namespace) -> dict[str, list[str]]:
     """The files that a command line names, by port."""
     given: dict[str, Any] = {port.name: getattr(args, port.name) for port in contract.ports}
-    return {name: value if isinstance(value, list) else [value] for name, value in given.items() if value}
+    files = {name: value if isinstance(value, list) else [value] for name, value in given.items() if value}
+    return {name: list(map(_path_of, words)) for name, words in files.items()}
 
 
 def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ def load(folder: Path) -> Met:
     from backtranslation.models.prompts import PromptSet
 
     def load_both() -> None:
-        load_tokenizer(str(folder), ModelLoading(), PromptSet(Prompts()))
+        load_tokenizer(str(folder), ModelLoading(), PromptSet(Prompts(chat_template=find_file("prompts/chat.jinja"))))
         load_model(str(folder), ModelLoading(), torch.float32)
 
     assert_unharmed(load_both)

@@ -95,7 +95,9 @@ def chat_template(name: str, attack: str) -> Case:
         from backtranslation.models.chat import render_pair
         from backtranslation.models.loading import load_tokenizer
 
-        tokenizer = load_tokenizer(str(model), ModelLoading(), PromptSet(Prompts()))
+        tokenizer = load_tokenizer(
+            str(model), ModelLoading(), PromptSet(Prompts(chat_template=find_file("prompts/chat.jinja")))
+        )
         assert_unharmed(lambda: render_pair(tokenizer, "How?", "So."))
         return Met()
 
