@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import struct
 import zlib
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -91,10 +92,22 @@ def in_either(name: str, hostile: Part, expected: str = "fine") -> list[Case]:
     return [warc(name, hostile, expected=expected), packed_member]
 
 
-def packed(megabytes: int, unit: bytes = bytes(MEGABYTE), wbits: int = 31) -> bytes:
-    """So many copies of a unit, as gzip (31), zlib (15) or raw deflate (-15)."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
-    return b"".join([*(packer.compress(unit) for _ in range(megabytes)), packer.flush()])
+def packed(
+    megabytes: int, unit: bytes = bytes(MEGABYTE), wbits: int = 31, before: bytes = b"", after: bytes = b""
+) -> bytes:
+    """So many copies of a unit, as gzip (31), zlib (15) or raw deflate (-15); the unit is packed only once."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    head, block, end = (packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH) for part in (before, unit, after))
+    stream = head + block * megabytes + end + packer.flush()
+    if wbits == -15:
+        return stream
+    update, checksum = (zlib.crc32, 0) if wbits == 31 else (zlib.adler32, 1)
+    for part in (before, *[unit] * megabytes, after):
+        checksum = update(part, checksum)
+    if wbits == 15:
+        return b"\x78\xda" + stream + struct.pack(">I", checksum)
+    length = len(before) + megabytes * len(unit) + len(after)
+    return gzip.compress(b"")[:10] + stream + struct.pack("<II", checksum, length % 2**32)
 
 
 def encoded(encoding: str, body: bytes) -> bytes:
@@ -155,12 +168,9 @@ def repeated(unit: bytes, size: int) -> Callable[[], Iterable[bytes]]:
 
 
 def packed_record(body_megabytes: int) -> bytes:
-    """A gzip member of a record with so many megabytes of zeros."""
+    """A gzip member that holds a record with so many megabytes of zeros."""
     head = resource(b"").replace(b"Content-Length: 0", f"Content-Length: {body_megabytes * MEGABYTE}".encode())
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    parts = [packer.compress(head[:-4])]
-    parts += [packer.compress(bytes(MEGABYTE)) for _ in range(body_megabytes)]
-    return b"".join([*parts, packer.compress(b"\r\n\r\n"), packer.flush()])
+    return packed(body_megabytes, before=head[:-4], after=b"\r\n\r\n")
 
 
 def zstd_with_large_window(data: bytes) -> bytes:
