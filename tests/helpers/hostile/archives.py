@@ -307,7 +307,7 @@ WARC_CASES = [
     ),
     warc_gz("a record of 1 GB of zeros", lambda: packed_record(1000), expected="records/too large"),
     warc_gz("100,000 empty gzip members", lambda: gzip.compress(b"") * 100_000),
-    warc_gz("1 GB of line ends between records", lambda: packed(1000, b"\r\n" * 500_000)),
+    warc_gz("100 MB of line ends between records", lambda: packed(100, b"\r\n" * 500_000)),
     warc_gz("1 GB in one line", lambda: packed(1000, b"x" * MEGABYTE), expected=DAMAGED),
     warc_zst("a zstandard window of 1 GB", lambda: zstd_with_large_window(good(3) + bytes(20 * MEGABYTE))),
     warc_zst("zstandard, 1 GB of zeros between records", lambda: zstd_bomb(1000), expected=DAMAGED),
