@@ -55,7 +55,7 @@ def reader(file_format: str, suffix: str) -> Callable[[bytes], None]:
     def read(data: bytes) -> None:
         path.write_bytes(data)
         tally = Tally()
-        for document in read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, tally):
+        for _, document in read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, tally):
             cut = cut_page if document.is_html else cut_text
             for passage in cut(document.content, SETTINGS, NAVIGATION, tally.counts):
                 judge(passage, document.url)

@@ -50,8 +50,8 @@ def describe(kind: str, results: Sequence[Result]) -> str:
 
 def reasons_of(result: Result) -> list[str]:
     """The reasons under which something was left out."""
-    reasons = (reason for reason in result.met.counts if reason.startswith(("records/", "files/")))
-    return [reason for reason in reasons if reason != "records/read"]
+    reasons = (reason for reason in result.met.counts if reason.startswith(("records/", "files/", "rows/")))
+    return [reason for reason in reasons if not reason.endswith("/read")]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from helpers.configurations import smallest
 from helpers.hostile import CASES
 from helpers.hostile.archives import beside_good, good
 from helpers.hostile.cases import BOTH, Case, Met, extract, good_page, read_seed
+from helpers.hostile.pairs import PAIRS
 from helpers.hostile.rows import GOOD
 from helpers.hostile.runner import Result, fault, meet_all
 from helpers.warc_files import record, warc_record
@@ -24,7 +25,7 @@ from backtranslation.errors import UserError
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.slices import SettingsError
 
-QUICK = ("seed", "file name", "configuration")
+QUICK = ("seed", "configuration")
 MAX_MEGABYTES = 1024
 
 
@@ -53,7 +54,7 @@ def test_every_other_hostile_input_and_its_memory() -> None:
     assert worst.megabytes < MAX_MEGABYTES, f"{worst.kind}: {worst.name} took {worst.megabytes:,.0f} MB"
 
 
-# Inputs that hypothesis draws, always the same ones.
+# Inputs that hypothesis draws, always the same ones. Each of the long tests starts the process of a stage for each.
 
 drawn = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -101,6 +102,7 @@ def keeps_neighbours(meet: Callable[[Path], Met], path: Path, data: bytes) -> No
     assert meet(path).kept == BOTH
 
 
+@pytest.mark.long
 @drawn
 @given(block=st.binary(max_size=300))
 def test_any_bytes_in_a_warc_record(tmp_path: Path, block: bytes) -> None:
@@ -108,6 +110,7 @@ def test_any_bytes_in_a_warc_record(tmp_path: Path, block: bytes) -> None:
     keeps_neighbours(extract("warc"), tmp_path / "pages.warc", beside_good(hostile))
 
 
+@pytest.mark.long
 @drawn
 @given(head=st.text(max_size=100), body=soup(HTML_PARTS))
 def test_any_headers_of_http(tmp_path: Path, head: str, body: str) -> None:
@@ -118,6 +121,7 @@ def test_any_headers_of_http(tmp_path: Path, head: str, body: str) -> None:
     keeps_neighbours(extract("warc"), tmp_path / "pages.warc", beside_good(hostile))
 
 
+@pytest.mark.long
 @drawn
 @given(changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
 def test_changed_bytes_of_a_warc_record(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
@@ -129,6 +133,7 @@ def test_changed_bytes_of_a_warc_record(tmp_path: Path, changes: list[tuple[int,
     assert "Garden 1" in extract("warc")(path).kept  # a length that lies may swallow what follows
 
 
+@pytest.mark.long
 @drawn
 @given(html=soup(HTML_PARTS))
 def test_any_order_of_tags(tmp_path: Path, html: str) -> None:
@@ -139,6 +144,7 @@ def test_any_order_of_tags(tmp_path: Path, html: str) -> None:
     assert extract("html")(pages).kept == BOTH
 
 
+@pytest.mark.long
 @drawn
 @given(text=soup(TEXT_PARTS))
 def test_any_order_of_markdown(tmp_path: Path, text: str) -> None:
@@ -146,6 +152,7 @@ def test_any_order_of_markdown(tmp_path: Path, text: str) -> None:
     keeps_neighbours(extract("jsonl"), tmp_path / "pages.jsonl", "\n".join(map(json.dumps, rows)).encode())
 
 
+@pytest.mark.long
 @drawn
 @given(value=json_values, text=json_values, url=json_values)
 def test_any_json(tmp_path: Path, value: Any, text: Any, url: Any) -> None:
@@ -153,6 +160,7 @@ def test_any_json(tmp_path: Path, value: Any, text: Any, url: Any) -> None:
     keeps_neighbours(extract("jsonl"), tmp_path / "pages.jsonl", "\n".join(map(json.dumps, rows)).encode())
 
 
+@pytest.mark.long
 @drawn
 @given(line=st.binary(max_size=200).filter(lambda line: b"\n" not in line))
 def test_any_line(tmp_path: Path, line: bytes) -> None:
@@ -160,6 +168,7 @@ def test_any_line(tmp_path: Path, line: bytes) -> None:
     keeps_neighbours(extract("jsonl"), tmp_path / "pages.jsonl", b"\n".join(lines))
 
 
+@pytest.mark.long
 @drawn
 @given(cells=st.lists(st.binary(max_size=20) | st.none(), min_size=1, max_size=3))
 def test_any_bytes_in_a_string_column(tmp_path: Path, cells: list[bytes | None]) -> None:
@@ -169,6 +178,7 @@ def test_any_bytes_in_a_string_column(tmp_path: Path, cells: list[bytes | None])
     assert extract("parquet")(path).kept == BOTH
 
 
+@pytest.mark.long
 @drawn
 @given(changes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=6))
 def test_changed_bytes_of_a_parquet_file(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
@@ -197,7 +207,7 @@ def counted_or_stopped(meet: Callable[[Path], Met], path: Path) -> None:
 )
 def test_any_pair(tmp_path: Path, row: dict[str, Any]) -> None:
     path = tmp_path / "seed.jsonl"
-    path.write_text("\n".join(map(json.dumps, [row, {"instruction": "How?", "response": "So."}])))
+    path.write_text("\n".join(map(json.dumps, [row, *PAIRS])))
     counted_or_stopped(read_seed(), path)
 
 

@@ -25,7 +25,7 @@ from backtranslation.jobs.contract import load_contract
 from backtranslation.jobs.manifests import Job, StoreError, settings_folder, short_digest
 from backtranslation.jobs.named_paths import last_made, named_paths
 from backtranslation.jobs.stage import StageCall
-from backtranslation.settings.run import Settings, load_settings
+from backtranslation.settings.run import Settings, check_values, load_settings
 from backtranslation.shipped import PACKAGE, SNAKEFILE, WORKFLOW
 
 PINNED = "pinned_settings"  # the key of a configuration that names a file with all settings
@@ -76,21 +76,34 @@ def list_jobs(configfiles: list[Path], target: str | None = None, snakefile: Pat
 
 
 def check_configfiles(configfiles: Sequence[Path]) -> None:
-    """Raise UserError if a file is missing, or is a target that Snakemake would take for one of the configuration."""
-    from snakemake.common.configfile import load_configfile
-    from snakemake.exceptions import WorkflowError
-
+    """Raise UserError if a file cannot be used, or is a target that Snakemake takes for one of the configuration."""
     for path in configfiles[:1]:
         if not path.exists():
             raise UserError(f"{path}: no such file; give the --configfile of the run, as you give it to snakemake")
+        read_configfile(path)
     for path in configfiles[1:]:
         try:
-            load_configfile(str(path))
-        except (OSError, WorkflowError):
+            read_configfile(path)
+        except UserError:
             raise UserError(
                 f"{path}: no file of a configuration, and Snakemake takes every word after --configfile for one: put"
                 f" targets before it ({path} --configfile {configfiles[0]})"
             ) from None
+
+
+def read_configfile(path: Path) -> dict[str, Any]:
+    """What Snakemake reads from a file of the configuration. Raises UserError naming the file."""
+    from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
+
+    try:
+        found: dict[str, Any] = load_configfile(str(path))
+        check_values(found)
+    except (WorkflowError, ValueError, OSError) as error:  # SettingsError, no UTF-8, a number too long for Python
+        raise UserError(f"{path}: {str(error).strip().splitlines()[0]}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deep") from None
+    return found
 
 
 def _build_graph(snakefile: Path, configfiles: list[Path], target: str | None) -> Any:
@@ -134,17 +147,12 @@ def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
 
 def read_configfiles(configfiles: list[Path]) -> Settings:
     """The settings that Snakemake reads from such files. Raises UserError as `load_settings` does."""
-    from snakemake.common.configfile import load_configfile
-    from snakemake.exceptions import WorkflowError
     from snakemake.utils import update_config
 
     check_configfiles(configfiles)
     merged: dict[str, Any] = {}
-    try:
-        for path in configfiles:
-            update_config(merged, load_configfile(str(path)))
-    except WorkflowError as error:
-        raise UserError(str(error).strip().splitlines()[0]) from None
+    for path in configfiles:
+        update_config(merged, read_configfile(path))
     return load_settings(read_configuration(merged, WORKFLOW / "config.yaml"))
 
 
@@ -195,11 +203,13 @@ def read_configuration(config: Mapping[str, Any], default: Path | str) -> dict[s
 
     One that names a base model is a run of its own; any other changes the default run, which is in the file `default`.
     A `configfile:` in the Snakefile would lay the former over the default too, and a 7B model would silently train with
-    the learning rate of the miniature one. A job of a cluster gets the configuration with which its run began.
+    the learning rate of the miniature one. A job of a cluster gets the configuration with which its run began. Raises
+    SettingsError as `check_values` does.
     """
     from snakemake.common.configfile import load_configfile
     from snakemake.utils import update_config
 
+    check_values(config)
     if PINNED in config:
         return dict(json.loads(Path(config[PINNED]).read_text()))
     if "base_model" in config:

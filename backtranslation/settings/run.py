@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from reprlib import Repr
 from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -23,6 +24,13 @@ from backtranslation.settings.seed import HeldOut, SeedPairs
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Count, SettingsError, Slice, did_you_mean
 from backtranslation.settings.training import Training, Trainings
+
+MAX_VALUES = 1_000_000
+MAX_DEPTH = 50
+UNWRITABLE = re.compile(r"[\0\ud800-\udfff]")
+# What a message shows of a value, which may be long or nested.
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 200
 
 
 class Settings(Slice):
@@ -110,6 +118,31 @@ def _overlay(supplied: dict[str, Any], given: Any) -> Any:
     return supplied | given if isinstance(given, dict) else given
 
 
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuse what no setting can be, before anything walks through it or prints it.
+
+    Raises SettingsError for text that no file can hold, and for more values than anybody writes: an alias of YAML costs
+    a few letters, and may stand for a billion values, or hold itself.
+    """
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((), config)]
+    count = 0
+    while waiting:
+        place, value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES or len(place) > MAX_DEPTH:
+            raise SettingsError(
+                f"config: more than {MAX_VALUES:,} values, or nested more than {MAX_DEPTH} deep, with all that aliases"
+                " (*name) repeat"
+            )
+        if isinstance(value, Mapping):
+            waiting += [((*place, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*place, number), item) for number, item in enumerate(value)]
+        elif isinstance(value, str) and UNWRITABLE.search(value):
+            found = SHORT.repr(value)
+            raise SettingsError(f"config: {_key_of(place)}: holds NUL or half a surrogate pair (found: {found})")
+
+
 def load_settings(config: Mapping[str, Any]) -> Settings:
     """Check a configuration as Snakemake merged it.
 
@@ -183,9 +216,14 @@ def _fault_lines(error: ValidationError, config: Mapping[str, Any]) -> list[str]
     messages: dict[str, list[str]] = {}
     for fault in error.errors():
         place = _place(fault, config) or fault["loc"]
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-        messages.setdefault(key or "settings", []).append(_fault_message(fault))
+        messages.setdefault(_key_of(place) or "settings", []).append(_fault_message(fault))
     return [f"config: {key}: {'; or '.join(found)}" for key, found in messages.items()]
+
+
+def _key_of(place: Sequence[int | str]) -> str:
+    """A place in nested settings as people write it: corpus.sources[0].name."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{SHORT.repr(str(part))[1:-1]}" for part in place)
+    return "".join(parts).lstrip(".")
 
 
 def _fault_message(fault: Any) -> str:
@@ -195,7 +233,7 @@ def _fault_message(fault: Any) -> str:
         return f"no such setting{did_you_mean(key, _keys_of(place))}"
     if fault["type"] == "missing":
         return "must be given"
-    shown = "" if isinstance(fault["input"], dict) else f" (found: {fault['input']!r})"
+    shown = "" if isinstance(fault["input"], dict) else f" (found: {SHORT.repr(fault['input'])})"
     if fault["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         wanted = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backtranslation.corpus.readers import ShardIdentity
+from backtranslation.corpus.seed import iterate_pairs
 from backtranslation.files import read_rows
-from backtranslation.settings.corpus import Fields
+from backtranslation.settings.corpus import Fields, SegmentSettings
 from backtranslation.settings.seed import PairFormat
+from backtranslation.tally import Tally
 from scripts.extract_segments import Spec as ExtractionSpec
 from scripts.extract_segments import extract_segments
 from scripts.prepare_seed import Spec as SeedSpec
@@ -20,6 +22,7 @@ Kind = Literal[
 ]
 BOTH = frozenset({"Garden 1", "Garden 2"})
 MEGABYTE = 1_000_000
+PAGE_SECONDS = 3  # of the processor; the default is for pages that are honest, and long
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def extract(file_format: str, **fields: str) -> Callable[[Path], Met]:
     def meet(path: Path) -> Met:
         shard = ShardIdentity.model_validate({"name": "hostile", "source": "hostile", "format": file_format})
         segments, funnel = path.parent / "out" / "segments.jsonl.zst", path.parent / "out" / "funnel.json"
-        extract_segments(path, segments, funnel, ExtractionSpec(shard=shard, fields=Fields(**fields)))
+        settings = SegmentSettings(max_page_seconds=PAGE_SECONDS)
+        extract_segments(
+            path, segments, funnel, ExtractionSpec(shard=shard, fields=Fields(**fields), segments=settings)
+        )
         headers = {header for row in read_rows(segments) for header in row["heading_path"]}
         return Met(json.loads(funnel.read_text())["counts"], BOTH & headers)
 
@@ -85,7 +91,10 @@ def read_seed(pair_format: str = "auto", **settings: Any) -> Callable[[Path], Me
         prepare_seed(
             path, None, train, held_out, SeedSpec(seed=seed, size=None, held_out=None, held_out_size=1, random_seed=1)
         )
+        tally = Tally()
+        for _ in iterate_pairs(path, seed, tally):
+            pass
         instructions = {row["instruction"] for file in (train, held_out) for row in read_rows(file)}
-        return Met(kept=BOTH & instructions)
+        return Met(tally.counts, BOTH & instructions)
 
     return meet

@@ -14,7 +14,7 @@ from helpers.hostile.rows import strings
 PAIRS = [{"instruction": f"Garden {number}", "response": f"Answer {number}"} for number in (1, 2)]
 
 
-def pairs(name: str, *lines: bytes, expected: str = "row 2", pair_format: str = "auto", stops: bool = True) -> Case:
+def pairs(name: str, *lines: bytes, expected: str = "rows/", pair_format: str = "auto", stops: bool = False) -> Case:
     """A case of hostile lines between two good pairs."""
 
     def build(folder: Path) -> Path:
@@ -59,25 +59,23 @@ PAIR_CASES = [
     pairs("a number", row(5)),
     pairs("a list", row(["a"])),
     pairs("an object", row(response={"a": 1})),
-    pairs("no object", b"[1, 2]", expected="line 2"),
-    pairs("half an object", b'{"instruction": "a', expected="line 2"),
-    pairs("no UTF-8", b'{"instruction": "\xff", "response": "a"}', expected="seed.jsonl"),
-    pairs("NULs", bytes(100), expected="line 2"),
-    pairs("an empty line", b"", expected="line 2"),
-    pairs("half a surrogate pair", row("\ud800"), expected="seed.jsonl"),
-    pairs("half a surrogate pair in a key", row(**{"\udfff": 1}), stops=False, expected="fine"),
-    pairs("a million brackets", b"[" * MEGABYTE, expected="line 2"),
-    pairs(
-        "a number of a million digits", b'{"instruction": ' + b"9" * MEGABYTE + b', "response": "a"}', expected="line 2"
-    ),
+    pairs("no object", b"[1, 2]"),
+    pairs("half an object", b'{"instruction": "a'),
+    pairs("no UTF-8", b'{"instruction": "\xff", "response": "a"}'),
+    pairs("NULs", bytes(100)),
+    pairs("an empty line", b"", expected="fine"),
+    pairs("half a surrogate pair", row("\ud800")),
+    pairs("half a surrogate pair in a key", row(**{"\udfff": 1}), expected="fine"),
+    pairs("a million brackets", b"[" * MEGABYTE),
+    pairs("a number of a million digits", b'{"instruction": ' + b"9" * MEGABYTE + b', "response": "a"}'),
     pairs("no number", b'{"instruction": NaN, "response": "a"}'),
-    pairs("escape sequences", row("\x1b[2J", "\x07"), stops=False, expected="fine"),
-    pairs("an instruction of 9 MB", row("a " * 4_500_000), stops=False, expected="fine"),
-    pairs("messages without roles", row(messages=[{}]), stops=False, expected="fine"),
-    seed_file("messages: a string", ".jsonl", rows(messages="hello"), "row 1", stops=True),
-    seed_file("messages: an object", ".jsonl", rows(messages={"a": 1}), "row 1", stops=True),
-    seed_file("messages: null", ".jsonl", rows(messages=None), "row 1", stops=True),
-    seed_file("messages of numbers", ".jsonl", rows(messages=[1, 2]), "row 1", stops=True),
+    pairs("escape sequences", row("\x1b[2J", "\x07"), expected="fine"),
+    pairs("an instruction of 9 MB", row("a " * 4_500_000), expected="fine"),
+    pairs("messages without roles", row(messages=[{}]), expected="fine"),
+    seed_file("messages: a string", ".jsonl", rows(messages="hello"), "seed.", stops=True),
+    seed_file("messages: an object", ".jsonl", rows(messages={"a": 1}), "seed.", stops=True),
+    seed_file("messages: null", ".jsonl", rows(messages=None), "seed.", stops=True),
+    seed_file("messages of numbers", ".jsonl", rows(messages=[1, 2]), "seed.", stops=True),
     seed_file(
         "messages with a list as text",
         ".jsonl",
@@ -93,8 +91,8 @@ PAIR_CASES = [
         stops=True,
     ),
     seed_file("messages: none", ".jsonl", rows(messages=[]), "holds no pairs", stops=True),
-    seed_file("conversations of nothing", ".jsonl", rows(conversations=[None, None]), "row 1", stops=True),
-    seed_file("a tree without replies", ".jsonl", rows(prompt={"text": "a", "lang": "en"}), "row 1", stops=True),
+    seed_file("conversations of nothing", ".jsonl", rows(conversations=[None, None]), "seed.", stops=True),
+    seed_file("a tree without replies", ".jsonl", rows(prompt={"text": "a", "lang": "en"}), "seed.", stops=True),
     seed_file(
         "a tree of null replies",
         ".jsonl",
@@ -119,7 +117,7 @@ PAIR_CASES = [
         "seed.parquet",
         stops=True,
     ),
-    seed_file("Parquet that is no UTF-8", ".parquet", undecodable, "seed.parquet", stops=True),
+    seed_file("Parquet that is no UTF-8", ".parquet", undecodable, "rows/"),
     seed_file(
         "Parquet of numbers",
         ".parquet",

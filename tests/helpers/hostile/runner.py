@@ -61,6 +61,7 @@ def warm_up() -> None:
     import py3langid.langid  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import resiliparse.parse.html  # noqa: F401
+    import scipy.stats  # noqa: F401
 
     from backtranslation.corpus.filters import check_languages
 
