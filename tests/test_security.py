@@ -8,23 +8,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.configurations import smallest
 from helpers.hostile.archives import ESCAPE, beside_good
 from helpers.hostile.file_names import NAMES
 from helpers.hostile.model_folders import MAP, PICKLE, Payload, indexed, load, model, pickled, with_code
+from helpers.hostile.pairs import PAIRS
 from helpers.hostile.templates import ATTACKS, SCORE, TRACE
 from helpers.small_run import SECRET
 from helpers.warc_files import record, write_warc
 
-from backtranslation.errors import DataError
+from backtranslation.commands.workflow_jobs import read_configfile
+from backtranslation.errors import DataError, UserError
 from backtranslation.jobs.content_digests import digest_content, visible_files
 from backtranslation.jobs.process import printable
 from backtranslation.models.loading import ModelError
 from backtranslation.models.prompts import PromptError, PromptSet
 from backtranslation.settings.prompts import Prompts
+from backtranslation.settings.run import check_values
+from backtranslation.settings.slices import SettingsError
 
 ROOT = Path(__file__).parent.parent
-# Snakemake cannot be told of these: they are refused when the shards are listed.
-REFUSED = ("a template", "no UTF-8")
+# Snakemake cannot be told of these: it looks for another file, or cannot write the name down.
+IMPOSSIBLE = ("a template", "no UTF-8")
 
 
 def test_the_payload_of_these_tests_runs_where_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +110,10 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_names_of_files_do_not_reach_the_shell(tmp_path: Path) -> None:
-    names = [file_name for name, file_name in NAMES.items() if name not in REFUSED and len(set(file_name)) > 1]
+    names = [file_name for name, file_name in NAMES.items() if name not in IMPOSSIBLE and len(set(file_name)) > 1]
     for file_name in names:
         (tmp_path / f"{file_name}.warc").write_bytes(beside_good())
-    (tmp_path / "seed.jsonl").write_text('{"instruction": "How?", "response": "So."}\n' * 2)
+    (tmp_path / "seed.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
     (tmp_path / "run.yaml").write_text(
         "base_model: {path: backtranslation/miniature/base}\nseed: {path: seed.jsonl}\nheld_out: {size: 1}\n"
         "corpus: {sources: [{name: web, paths: ['*.warc']}]}\n"
@@ -127,3 +132,23 @@ def test_secrets_of_the_environment_are_not_in_a_run(finished_run: Path) -> None
     files = [path for path in finished_run.rglob("*") if path.is_file()]
     assert any(path.name == "manifest.json" for path in files) and any(path.suffix == ".log" for path in files)
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("address", ["https://user:secret@example.org/m", "https://secret@example.org/m"])
+def test_a_secret_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(SettingsError, match="base_model.path: an address with a password or token") as caught:
+        check_values(smallest(base_model={"path": address}))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", {"a": ["\udfff"]}])
+def test_text_that_no_file_can_hold_is_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match=r"config: results.*: holds NUL or half a surrogate pair"):
+        check_values(smallest(results=value))
+
+
+def test_a_configuration_that_aliases_make_endless_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("augmentation: &a {b: *a}\n")
+    with pytest.raises(UserError, match=f"{path}: config: more than"):
+        read_configfile(path)

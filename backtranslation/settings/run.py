@@ -28,6 +28,7 @@ from backtranslation.settings.training import Training, Trainings
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 50
 UNWRITABLE = re.compile(r"[\0\ud800-\udfff]")
+ADDRESS_WITH_SECRET = re.compile(r"://[^/\s]*@")
 # What a message shows of a value, which may be long or nested.
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 200
@@ -121,8 +122,8 @@ def _overlay(supplied: dict[str, Any], given: Any) -> Any:
 def check_values(config: Mapping[str, Any]) -> None:
     """Refuse what no setting can be, before anything walks through it or prints it.
 
-    Raises SettingsError for text that no file can hold, and for more values than anybody writes: an alias of YAML costs
-    a few letters, and may stand for a billion values, or hold itself.
+    Raises SettingsError for text that no file can hold, or ought to, and for more values than anybody writes: an alias
+    of YAML costs a few letters, and may stand for a billion values, or hold itself.
     """
     waiting: list[tuple[tuple[Any, ...], Any]] = [((), config)]
     count = 0
@@ -141,6 +142,10 @@ def check_values(config: Mapping[str, Any]) -> None:
         elif isinstance(value, str) and UNWRITABLE.search(value):
             found = SHORT.repr(value)
             raise SettingsError(f"config: {_key_of(place)}: holds NUL or half a surrogate pair (found: {found})")
+        elif isinstance(value, str) and ADDRESS_WITH_SECRET.search(value):
+            raise SettingsError(
+                f"config: {_key_of(place)}: an address with a password or token, which results and logs would keep"
+            )
 
 
 def load_settings(config: Mapping[str, Any]) -> Settings:

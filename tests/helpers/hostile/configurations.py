@@ -76,8 +76,8 @@ CONFIGURATION_CASES = [
     added("a key twice", "iterations: 1\niterations: 2", "fine", stops=False),
     added(
         "a password in an address",
-        "evaluation: {judge: 'https://user:password@example.org/model', owned: 1}",
-        "config: evaluation",
+        "evaluation: {judge: 'https://user:password@example.org/model'}",
+        "config: evaluation.judge",
     ),
     configuration("empty", "", "run.yaml"),
     configuration("null alone", "null", "run.yaml"),
