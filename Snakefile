@@ -34,14 +34,29 @@ rule all:
         layout.SETTINGS,
 
 
+RUN_LOG = None
+
+
 onstart:
     check_jobs(workflow)
     if not workflow.local_exec:
         pin_settings(workflow, settings, STORE)
 
 
+onsuccess:
+    if RUN_LOG:
+        RUN_LOG.succeed()
+
+
+onerror:
+    if RUN_LOG:
+        RUN_LOG.fail()
+
+
 if workflow.is_main_process:
     check_library()
+    if Path(workflow.main_snakefile).resolve() == (WORKFLOW / "Snakefile").resolve():
+        RUN_LOG = install_run_log(workflow, settings.results, STORE)
     warn_of_lost_records()
     if not workflow.output_settings.dryrun:
         settle_times(STORE)

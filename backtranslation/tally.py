@@ -20,16 +20,16 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def skip(self, reason: str, where: str) -> None:
+    def skip(self, reason: str, where: str, level: int = logging.INFO) -> None:
         """Count something that is not wanted, and name the first few."""
         self.counts[reason] += 1
         if self.counts[reason] <= EXAMPLES_IN_LOG:
             last = " (further ones are only counted)" if self.counts[reason] == EXAMPLES_IN_LOG else ""
-            log.warning("skipped, %s: %s%s", reason, where, last)
+            log.log(level, "skipped, %s: %s%s", reason, where, last)
 
     def refuse(self, reason: str, where: str) -> None:
         """Count something that cannot be used, and name the first few."""
-        self.skip(reason, where)
+        self.skip(reason, where, logging.WARNING)
         self.refused[reason] += 1
         if len(self.examples) < EXAMPLES_IN_ERROR:
             self.examples.append(f"{reason}: {where}")

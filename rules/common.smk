@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backtranslation import layout
 from backtranslation.commands.checks import check_run
+from backtranslation.commands.run_log import install_run_log
 from backtranslation.commands.workflow_jobs import (
     LOOK_AT_ALL,
     check_jobs,
@@ -47,10 +48,9 @@ MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
-# How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM,
-# which a cluster sends to all processes of a job at once: they must outlive a training that then saves a checkpoint. `tee`
-# ignores SIGINT (-i) too: after Ctrl-C a stage still says how it ended.
-STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee -i {log:q}"
+# How every rule calls its script, whatever prefix another workflow gives its shell. The shell ignores SIGTERM, which a
+# cluster sends to all processes of a job at once: it must outlive a training that then saves a checkpoint.
+STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} > {log:q} 2>&1"
 
 
 pathvars:

@@ -127,6 +127,12 @@ class _Costs:
         return seconds, gpu_seconds
 
 
+def stage_seconds(store: Path) -> dict[str, float]:
+    """Mean seconds of the jobs of each stage that has results in a store."""
+    costs = _Costs(store).by_stage
+    return {stage: sum(seconds for seconds, _ in known) / len(known) for stage, known in costs.items()}
+
+
 def describe_plan(planned: list[PlannedJob]) -> list[str]:
     """The plan as lines for people: for every state its jobs by stage, with the reasons that they share."""
     lines = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log, name_job
 
+WARNING = "warning: "  # before the message of a line in a log, so that they can be counted
 FULL = 1 << 20  # bytes; with less left, a disk is full
 # Text of web pages, models and file names must not steer the terminal.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,11 +26,12 @@ def printable(text: str) -> str:
     return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
-class _PrintableFormatter(logging.Formatter):
-    """Writes what is logged without control characters."""
+class _LineFormatter(logging.Formatter):
+    """Writes what is logged without control characters, and marks warnings."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        line = printable(super().format(record))
+        return line.replace(": ", f": {WARNING}", 1) if record.levelno >= logging.WARNING else line
 
 
 class StoppedError(UserError):
@@ -52,7 +54,7 @@ def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
     name = " ".join(filter(None, (stage, Path(subject).name.split(".")[0])))
     name_job(name)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_PrintableFormatter(f"%(asctime)s {name.replace('%', '%%')}: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_LineFormatter(f"%(asctime)s {name.replace('%', '%%')}: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO)
 

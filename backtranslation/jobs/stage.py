@@ -114,6 +114,7 @@ def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:
     files = files_of(contract, args)
     job = contract.job(args.spec, files)
     start_job(contract.stage, contract.first_output(files), args.threads)
+    log.info(f"command: {shlex.join([sys.executable, *sys.argv])}")
 
     @cache
     def is_idle() -> bool:
