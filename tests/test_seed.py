@@ -309,7 +309,7 @@ def test_the_stage_goes_on_after_a_bad_row_and_stops_at_the_bound(tmp_path: Path
         ("a.json", b'[{"instruction": "Why?"', "begins as a JSON array, but is not valid JSON"),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"instruction": "Why?", "response": "So."}\n' * 999)[:-9],
+            gzip.compress(b'{"instruction": "Why?", "response": "So."}\n' * 999, mtime=0)[:-9],
             "damaged after row .*; get the file anew",
         ),
         ("a.csv", b"instruction,response", "its suffix is none of .jsonl, .*, .parquet"),

@@ -46,7 +46,7 @@ class RunningJob:
     rule: str
     name: str
     log: Path | None
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     def seconds(self) -> float:
         """How long it has run."""
