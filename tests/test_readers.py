@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 from collections.abc import Callable
 from io import BytesIO
@@ -101,6 +102,7 @@ HOSTILE_RECORDS = {
 def test_hostile_records_are_skipped_counted_and_named(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     hostile, reason = HOSTILE_RECORDS[name]
     path = write_warc(tmp_path / "a.warc.gz", record(HTML), hostile, record(HTML))
     documents, tally = read(path, "warc")
@@ -387,6 +389,7 @@ def test_encodings_as_declared_and_despite_it(data: bytes, charset: str | None, 
 
 
 def test_log_names_only_the_first_of_many(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     tally = Tally()
     for number in range(100):
         tally.skip("records/empty", f"page {number}")

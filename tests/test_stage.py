@@ -207,12 +207,19 @@ def test_a_stage_leases_gpus_to_compute_and_none_to_find_a_result(
     assert (tmp_path / "results" / "model" / "gpus").read_text() == ""
 
 
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """What a stage said, after the line with its command."""
+    command, _, rest = done.stderr.partition("\n")
+    assert ": command: " in command
+    return rest.removesuffix("\n")
+
+
 def test_a_fault_of_the_user_is_one_line(tmp_path: Path) -> None:
     done = run_example(tmp_path, "--spec", "{}", "--execution", '{"generation": {"batch_tokens": 1}}')
-    assert (done.returncode, done.stderr) == (1, "example: error: this fault can be mended\n")
+    assert done.returncode == 1 and said(done) == "example: error: this fault can be mended"
     assert not (tmp_path / "results" / "single.tsv").exists()
     done = run_example(tmp_path, "--spec", "{}", "--pages", "one.txt", "absent.txt")
-    assert (done.returncode, done.stderr) == (1, "example: error: absent.txt: no such file\n")
+    assert done.returncode == 1 and said(done) == "example: error: absent.txt: no such file"
 
 
 # The stages of the workflow

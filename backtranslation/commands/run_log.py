@@ -128,7 +128,7 @@ class RunLog(logging.Handler):
         """What Snakemake says beside the jobs; if there was nothing to do, what there is."""
         text = printable(self.default_format(record) or "")
         if text.startswith("Nothing to be done"):
-            self.console.print("Nothing to do: all results are up to date.")
+            self.console.print("Nothing to be done: all results are up to date.")
             self.tell_outcome()
         elif not PASSED_OVER.match(text):
             self.console.print(text)
