@@ -73,11 +73,12 @@ def meet_named(name: str, kind: Kind, seconds: float) -> Result:
     case = next(case for case in CASES if (case.name, case.kind) == (name, kind))
     if case.needs_torch:
         import torch
-        import transformers.models.llama.modeling_llama  # noqa: F401
+        import transformers.models.llama.modeling_llama
 
         import backtranslation.models.loading  # noqa: F401
 
         torch.set_num_threads(1)
+        transformers.logging.set_verbosity_error()  # as a job does
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         built = in_fork(partial(case.build, folder), BUILD_SECONDS)
