@@ -47,10 +47,13 @@ class Tally:
 
 
 def exceeds(failed: int, total: int, max_share: float) -> bool:
-    """Whether clearly more than a share failed: the whole 95 % Wilson interval lies above, as a shard may be small."""
+    """Whether clearly more than a share failed: the whole 95 % Wilson interval lies above, as a shard may be small.
+
+    What failed may be more than was counted: a damaged stretch of a file is no record.
+    """
     if not failed:
         return False
 
     from scipy.stats import binomtest  # takes longer to import than most shards to parse
 
-    return bool(binomtest(failed, total).proportion_ci(method="wilson").low > max_share)
+    return bool(binomtest(failed, max(failed, total)).proportion_ci(method="wilson").low > max_share)

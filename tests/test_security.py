@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.configurations import smallest
 from helpers.hostile.archives import ESCAPE, beside_good
-from helpers.hostile.file_names import NAMES
+from helpers.hostile.file_names import IMPOSSIBLE, NAMES
 from helpers.hostile.model_folders import MAP, PICKLE, Payload, indexed, load, model, pickled, with_code
 from helpers.hostile.pairs import PAIRS
 from helpers.hostile.templates import ATTACKS, SCORE, TRACE
@@ -28,8 +28,6 @@ from backtranslation.settings.run import check_values
 from backtranslation.settings.slices import SettingsError
 
 ROOT = Path(__file__).parent.parent
-# Snakemake cannot be told of these: it looks for another file, or cannot write the name down.
-IMPOSSIBLE = ("a template", "no UTF-8")
 
 
 def test_the_payload_of_these_tests_runs_where_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
 from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
 from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
+from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.bounds import Ended, Items, work_in_bounds
 from backtranslation.jobs.progress import Progress
@@ -50,6 +51,8 @@ def extract_rows(
         vars(tally).update(vars(counted))
         yield from rows
         progress.add(tally.counts["records/read"] - progress.done)
+    if tally.refused and not tally.counts["records/read"] and shard.splits == 1:
+        raise DataError(f"{path}: no record of it can be read ({tally.examples[0]})")
     progress.tell()
 
 

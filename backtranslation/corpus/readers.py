@@ -464,17 +464,15 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
     import pyarrow
     from pyarrow import parquet
 
-    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the others hold more than the limit of a process allows
     file = _writable(path.name)
     try:
         table = parquet.ParquetFile(path, buffer_size=1 << 20)
-        columns = [
-            name
-            for name in (fields.url_field, fields.text_field, fields.html_field)
-            if name in table.schema_arrow.names
-        ]
+        names = table.schema_arrow.names
+        columns = [name for name in (fields.url_field, fields.text_field, fields.html_field) if name in names]
         if not {fields.text_field, fields.html_field} & set(columns):
             raise DataError(f"{path}: no column {fields.text_field!r} or {fields.html_field!r}")
+        if repeated := [name for name in columns if names.count(name) > 1]:
+            raise DataError(f"{path}: several columns are called {repeated[0]!r}")
         number = 0
         for batch in table.iter_batches(batch_size=1, columns=columns):
             if share.takes_next():

@@ -41,16 +41,25 @@ class StoppedError(UserError):
         super().__init__("stopped by SIGTERM; its checkpoint is saved, and the same command goes on from there")
 
 
+def job_environment(threads: int) -> dict[str, str]:
+    """What libraries read when they are imported.
+
+    Waiting threads sleep: spinning ones starve a second job on the same cores. Arrow takes its memory from the system:
+    its own pools hold more than they use, which no limit of a process sees.
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }  # fmt: skip
+
+
 def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
     """Log to standard error under the stage and what it works on (of a path, its stem), and limit the threads.
 
-    Must run before torch is imported. Waiting threads sleep: spinning ones starve a second job on the same cores.
+    Must run before torch and pyarrow are imported.
     """
-    os.environ.update(
-        OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads),
-        OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error",
-        HF_HUB_DISABLE_PROGRESS_BARS="1",
-    )  # fmt: skip
+    os.environ.update(job_environment(threads))
     name = " ".join(filter(None, (stage, Path(subject).name.split(".")[0])))
     name_job(name)
     handler = logging.StreamHandler(sys.stderr)

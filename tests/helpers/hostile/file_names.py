@@ -30,8 +30,12 @@ NAMES = {
 }
 
 
+# Snakemake cannot be told of these: it would look for another file, or cannot write the name down.
+IMPOSSIBLE = ("a template", "no UTF-8")
+
+
 def named(name: str, file_name: str) -> Case:
-    """A WARC file of a hostile name, which is found, named and read."""
+    """A WARC file of a hostile name, which is found, named and read, or refused."""
 
     def build(folder: Path) -> Path:
         path = folder / f"{file_name}.warc"
@@ -45,6 +49,8 @@ def named(name: str, file_name: str) -> Case:
         digest_input(path.parent / "store", str(path))
         return extract("warc")(path)
 
+    if name in IMPOSSIBLE:
+        return Case(name, "file name", build, meet, "rename it", stops=True)
     return Case(name, "file name", build, meet)
 
 

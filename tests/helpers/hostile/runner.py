@@ -10,19 +10,21 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from backtranslation.errors import UserError
+from backtranslation.jobs.process import job_environment
 from helpers.hostile import CASES
 from helpers.hostile.cases import Case, Kind, Met
 
@@ -50,6 +52,7 @@ def meet_all(cases: Sequence[Case] = CASES, processes: int = 2, seconds: float =
     """The results of all cases, those that need torch last; one is given up after so many seconds."""
     ordered = sorted(cases, key=lambda case: case.needs_torch)
     context = multiprocessing.get_context("spawn")
+    os.environ.update(job_environment(threads=1))
     with ProcessPoolExecutor(processes, mp_context=context, initializer=warm_up) as pool:
         names, kinds = [case.name for case in ordered], [case.kind for case in ordered]
         yield from pool.map(partial(meet_named, seconds=seconds), names, kinds)
@@ -124,6 +127,20 @@ def in_fork(work: Callable[[], Any], seconds: float) -> Answer:
 def _work_and_tell(work: Callable[[], Any], sender: Connection) -> None:
     os.setpgid(0, 0)
     logging.getLogger("backtranslation").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryFile() as stderr:
+        os.dup2(stderr.fileno(), 2)
+        answer = _try(work)
+        sys.stderr.flush()
+        stderr.seek(0)
+        printed = stderr.read().decode(errors="replace")
+    if "Traceback" in printed:
+        answer = replace(answer, outcome="crashed", said=printed)
+    sender.send(answer)
+    sender.close()
+
+
+def _try(work: Callable[[], Any]) -> Answer:
+    """What comes of some work, measured."""
     started = time.monotonic()
     try:
         answer = Answer("met", work())
@@ -132,9 +149,7 @@ def _work_and_tell(work: Callable[[], Any], sender: Connection) -> None:
     except BaseException:
         answer = Answer("crashed", said=traceback.format_exc())
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    elapsed = time.monotonic() - started
-    sender.send(Answer(answer.outcome, answer.value, answer.said, elapsed, max(usage) / 1024))
-    sender.close()
+    return replace(answer, seconds=time.monotonic() - started, megabytes=max(usage) / 1024)
 
 
 def fault(case: Case, result: Result) -> str | None:
