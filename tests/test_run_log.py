@@ -44,8 +44,9 @@ class Run:
     def end(self, number: int) -> None:
         self.tell(LogEvent.JOB_FINISHED, job_id=number)
 
-    def fail(self, number: int, rule: str, path: Path) -> None:
-        self.tell(LogEvent.JOB_ERROR, level=logging.ERROR, jobid=number, rule_name=rule, rule_msg=None, log=[str(path)])
+    def fail(self, number: int, rule: str, path: Path, message: str | None = None) -> None:
+        fields = {"jobid": number, "rule_name": rule, "rule_msg": message, "log": [str(path)]}
+        self.tell(LogEvent.JOB_ERROR, level=logging.ERROR, **fields)
 
     def lines(self) -> list[str]:
         """What was said, without the time of the day."""
@@ -124,6 +125,14 @@ def test_why_a_job_failed_is_shown_with_its_log_and_that_a_run_continues(tmp_pat
             "          mend what failed, and run the same command again to continue",
         ]
     ]
+
+
+def test_what_a_cluster_says_of_a_job_is_shown_too(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    path = run.start(1, "train_model", "M0")
+    run.fail(1, "train_model", path, "SLURM status is: 'TIMEOUT'")
+    assert "SLURM status is: 'TIMEOUT'" in run.lines()
+    assert "it left no message" in run.lines()
 
 
 def test_of_a_job_that_left_no_message_the_last_lines_are_shown(tmp_path: Path) -> None:

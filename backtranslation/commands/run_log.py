@@ -113,13 +113,14 @@ class RunLog(logging.Handler):
     def fail_job(self, record: Any) -> None:
         """A job has failed: why, as far as its log says, and where to read more."""
         job = self.running.pop(record.jobid, None) or RunningJob(record.rule_name, record.rule_name, None)
-        words = _last_words(_read_log(job.log)[0]) or [str(record.rule_msg or "it left no message")]
+        words = _last_words(_read_log(job.log)[0]) or ["it left no message"]
         was_stopped = STOPPED in words[0]
+        said = str(record.rule_msg).splitlines() if record.rule_msg else []  # by a cluster, for one
         self._count(job)
         self.failed += not was_stopped
         self.stopped += was_stopped
         self.say(f"{'stopped' if was_stopped else 'FAILED':10}{job.name} ({format_seconds(job.seconds())})")
-        for line in words:
+        for line in [*map(printable, said), *words]:
             self.console.print(f"          {line}")
         if record.log:
             self.console.print(f"          log: {', '.join(map(str, record.log))}")
