@@ -45,7 +45,7 @@ class Run:
         self.tell(LogEvent.JOB_FINISHED, job_id=number)
 
     def fail(self, number: int, rule: str, path: Path, message: str | None = None) -> None:
-        fields = {"jobid": number, "rule_name": rule, "rule_msg": message, "log": [str(path)]}
+        fields: dict[str, Any] = {"jobid": number, "rule_name": rule, "rule_msg": message, "log": [str(path)]}
         self.tell(LogEvent.JOB_ERROR, level=logging.ERROR, **fields)
 
     def lines(self) -> list[str]:
