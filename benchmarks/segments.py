@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from statistics import quantiles
 
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
@@ -25,6 +26,7 @@ from backtranslation.corpus.readers import Document, ShardIdentity, read_documen
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.tally import Tally
 
+RUNS = 14
 SETTINGS, FILTERS = SegmentSettings(), SegmentFilters()
 NAVIGATION = navigation_pattern(FILTERS.navigation_headers)
 SHARD = ShardIdentity(name="benchmark", source="benchmark", format="warc")
@@ -61,15 +63,22 @@ def measure(name: str, work: Callable[[Document], object], paths: list[Path], sa
 
 
 def measure_bounds(paths: list[Path]) -> None:
-    """Print what it costs to work in a child process that can be ended: the least of five runs, in turn, each way."""
-    seconds: dict[Callable[[Path], float], list[float]] = {extract_alone: [], extract_in_bounds: []}
-    for _ in range(5):
-        for extract, measured in seconds.items():
-            # A fresh process for each file, as the stage is.
-            with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-                measured.append(sum(pool.map(extract, paths)))
-    alone, bounded = map(min, seconds.values())
-    print(f"\nin a process with bounds: {bounded:.2f} s, without: {alone:.2f} s, so {bounded / alone - 1:+.1%}")
+    """Print what it costs to work in a child process that can be ended, from pairs of runs side by side."""
+    costs = []
+    for number in range(RUNS):
+        ways = [extract_alone, extract_in_bounds]
+        seconds = {way: in_fresh_processes(way, paths) for way in (ways if number % 2 else reversed(ways))}
+        costs.append(seconds[extract_in_bounds] / seconds[extract_alone] - 1)
+    low, middle, high = quantiles(costs, n=4)
+    print(
+        f"\nin a process with bounds: {middle:+.1%} of processor time ({low:+.1%} to {high:+.1%}: half of {RUNS} pairs)"
+    )
+
+
+def in_fresh_processes(extract: Callable[[Path], float], paths: list[Path]) -> float:
+    """Seconds for all files, each in a process of its own, as the stage is."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return sum(pool.map(extract, paths))
 
 
 def extract_alone(path: Path) -> float:
