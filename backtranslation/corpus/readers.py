@@ -204,12 +204,10 @@ def _read_file(
 ) -> Iterator[Document]:
     if shard.format in ("warc", "wet"):
         yield from _read_archive(path, shard.format, share, max_bytes, tally)
-    elif shard.format == "html":
-        yield from _read_html(path, share, max_bytes, tally)
+    elif shard.format in FOLDER_FORMATS:
+        yield from _read_files(path, shard.format == "html", share, max_bytes, tally)
     elif shard.format == "jsonl":
         yield from _read_json_lines(path, fields, share, max_bytes, tally)
-    elif shard.format == "text":
-        yield from _read_text_files(path, share, max_bytes, tally)
     else:
         yield from _read_parquet(path, fields, share, max_bytes, tally)
 
@@ -362,35 +360,13 @@ def _unpack(data: bytes, headers: Any, max_bytes: int) -> bytes:
     return unpacked.getvalue()
 
 
-def _read_html(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
-    """One HTML file, or all below a folder in the order of their paths; the address is the path."""
-    paths = _html_files(path) if path.is_dir() else [path]
+def _read_files(path: Path, is_html: bool, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
+    """One HTML or text file, or all below a folder in the order of their paths; the address is the path."""
+    suffixes = HTML_SUFFIXES if is_html else TEXT_SUFFIXES
+    paths = _files_below(path, suffixes) if path.is_dir() else [path]
     if not paths:
-        raise DataError(f"{path}: no HTML file in this folder")
-    for file in paths:
-        if not share.takes_next():
-            continue
-        tally.counts["records/read"] += 1
-        name = _writable(str(file.relative_to(path)) if path.is_dir() else file.name)
-        if file.stat().st_size > max_bytes:
-            tally.skip("records/too large", f"{name}: {file.stat().st_size:,} bytes")
-            continue
-        content = _usable_text(file.read_bytes(), None, name, max_bytes, tally)
-        if content is not None and not _has_too_many_tags(content, name, tally):
-            yield Document(content, True, name, name, 0)
-
-
-def _html_files(folder: Path) -> list[Path]:
-    """All HTML files below a folder, except hidden ones, which do not count as its content."""
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in HTML_SUFFIXES and file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
-
-
-def _read_text_files(path: Path, share: _Share, max_bytes: int, tally: Tally) -> Iterator[Document]:
-    """One file of plain text, or all below a folder in the order of their paths; the address is the path."""
-    paths = text_files(path) if path.is_dir() else [path]
-    if not paths:
-        raise DataError(f"{path}: no text file ({', '.join(TEXT_SUFFIXES)}) in this folder")
+        kind = "HTML" if is_html else "text"
+        raise DataError(f"{path}: no {kind} file ({', '.join(suffixes)}) in this folder")
     for file in paths:
         if not share.takes_next():
             continue
@@ -403,13 +379,13 @@ def _read_text_files(path: Path, share: _Share, max_bytes: int, tally: Tally) ->
             tally.refuse("records/damaged", f"{name} ({error})")
             continue
         content = _usable_text(data, None, name, max_bytes, tally)
-        if content is not None:
-            yield Document(content, False, name, name, 0)
+        if content is not None and not (is_html and _has_too_many_tags(content, name, tally)):
+            yield Document(content, is_html, name, name, 0)
 
 
-def text_files(folder: Path) -> list[Path]:
-    """All text files below a folder, except hidden ones, which do not count as its content."""
-    files = (file for file in folder.rglob("*") if file.name.lower().endswith(TEXT_SUFFIXES) and file.is_file())
+def _files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """All files below a folder with such suffixes, except hidden ones, which do not count as its content."""
+    files = (file for file in folder.rglob("*") if file.name.lower().endswith(suffixes) and file.is_file())
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
