@@ -81,7 +81,7 @@ def _parquet_fault(path: Path, fields: Fields) -> str | None:
 
     try:
         names = parquet.read_schema(path).names
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         return f"no Parquet file ({str(error).splitlines()[0]})"
     return None if {fields.text_field, fields.html_field} & set(names) else _no_field(fields, names)
 

@@ -122,7 +122,7 @@ def _parquet_rows(path: Path, tally: Tally) -> Iterator[LocatedRow]:
                         tally.refuse("rows/values that cannot be read", f"{where} ({fault})")
                     else:
                         yield where, row
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         fault = f"damaged after row {number}" if number else "not a Parquet file"
         raise DataError(f"{path}: {fault} ({_first_line(error)})") from None
 

@@ -459,7 +459,7 @@ def _read_parquet(path: Path, fields: Fields, share: _Share, max_bytes: int, tal
             number += 1
     except MemoryError:  # one of Arrow's is also an ArrowException
         raise
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # a column's name may be no UTF-8
         if not tally.counts["records/read"]:
             raise DataError(f"{path}: cannot be read as Parquet ({error})") from None
         share.note_damage(tally, f"{file} after row {number} ({error})")

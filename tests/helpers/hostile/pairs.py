@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from helpers.hostile.cases import MEGABYTE, Case, read_seed
-from helpers.hostile.rows import strings
+from helpers.hostile.rows import no_utf8_name, strings
 
 PAIRS = [{"instruction": f"Garden {number}", "response": f"Answer {number}"} for number in (1, 2)]
 
@@ -117,6 +117,7 @@ PAIR_CASES = [
         "seed.parquet",
         stops=True,
     ),
+    seed_file("Parquet with a name that is no UTF-8", ".parquet", no_utf8_name, "seed.parquet", stops=True),
     seed_file("Parquet that is no UTF-8", ".parquet", undecodable, "rows/"),
     seed_file(
         "Parquet of numbers",

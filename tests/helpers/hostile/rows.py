@@ -205,6 +205,12 @@ def overwrite(place: slice, value: bytes) -> Callable[[bytearray], None]:
     return edit
 
 
+def no_utf8_name(path: Path) -> None:
+    """A good table, one of whose columns has a name that cannot be decoded (found by fuzzing)."""
+    edited(lambda data: None)(path)
+    path.write_bytes(path.read_bytes().replace(b"noise", b"no\xff\xfee"))
+
+
 def dictionary_bomb(path: Path) -> None:
     """A text of 9 MB that thirty rows refer to, with good rows before and after."""
     indices = pa.array([0, *[1] * 30, 2], pa.int32())
