@@ -39,6 +39,8 @@ RUN_LOG = None
 
 onstart:
     check_jobs(workflow)
+    if RUN_LOG:
+        RUN_LOG.silence_jobs()
     if not workflow.local_exec:
         pin_settings(workflow, settings, STORE)
 

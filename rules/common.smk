@@ -48,9 +48,11 @@ MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
 STORE = layout.locate(settings.results, layout.STORE)
 
-# How every rule calls its script, whatever prefix another workflow gives its shell. The shell ignores SIGTERM, which a
-# cluster sends to all processes of a job at once: it must outlive a training that then saves a checkpoint.
-STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} > {log:q} 2>&1"
+# How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM,
+# which a cluster sends to all processes of a job at once: they must outlive a training that then saves a checkpoint. `tee`
+# ignores SIGINT (-i) too: after Ctrl-C a stage still says how it ended. Besides its own log, what a job says goes to that of
+# a cluster, which keeps it when the job is tried again; a run on one machine does not show it (`RunLog.silence_jobs`).
+STAGE = "set -euo pipefail; trap '' TERM; {params.call} --spec {params.spec:q} 2>&1 | tee -i {log:q}"
 
 
 pathvars:

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from helpers.tiny_models import ROOT
@@ -28,12 +27,14 @@ def test_ctrl_c_ends_a_stage_with_one_line_that_reaches_its_log(tmp_path: Path) 
     call = f"{sys.executable} {tmp_path / 'count_words.py'}"
     shell = line[1].replace("{params.call}", call).replace("{params.spec:q}", "{{}}")
     command = shell.replace("{log:q}", str(tmp_path / "log")).replace("{{}}", "{}")
-    log = tmp_path / "log"
-    job = subprocess.Popen(["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
-    while not log.exists() or log.read_text() != "ready\n":
-        time.sleep(0.05)
+    job = subprocess.Popen(
+        ["bash", "-c", command], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )  # fmt: skip
+    assert job.stdout is not None
+    assert job.stdout.readline() == "ready\n"
     os.killpg(job.pid, signal.SIGINT)
-    job.wait(timeout=30)
-    said = "count_words: stopped by Ctrl-C; what is done stays done: run again to continue\n"
-    assert log.read_text() == f"ready\n{said}"
+    said = job.communicate(timeout=30)[0]
+    assert said == "count_words: stopped by Ctrl-C; what is done stays done: run again to continue\n"
+    assert (tmp_path / "log").read_text() == f"ready\n{said}"
     assert job.returncode in (130, -signal.SIGINT)

@@ -5,6 +5,7 @@ of the jobs. On a terminal the last lines show what is running; elsewhere there 
 """
 
 import logging
+import os
 import re
 import sys
 import time
@@ -137,6 +138,12 @@ class RunLog(logging.Handler):
     def ignore(self, record: logging.LogRecord) -> None:
         """Say nothing."""
 
+    def silence_jobs(self) -> None:
+        """Let nothing more reach the standard output: jobs, which have logs of their own, inherit it."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
     def succeed(self) -> None:
         """All jobs are done."""
         self.stop()
@@ -236,7 +243,9 @@ def install_run_log(workflow: Any, results: str, store: Path) -> RunLog | None:
     shown = [handler for handler in logger.handlers if handler.name == SNAKEMAKES_HANDLER]
     if not shown or workflow.output_settings.dryrun:
         return None
-    run_log = RunLog(sys.stdout if workflow.output_settings.stdout else sys.stderr, results, stage_seconds(store))
+    shown_on = sys.stdout if workflow.output_settings.stdout else sys.stderr
+    stream = os.fdopen(os.dup(shown_on.fileno()), "w", encoding="utf-8", errors="replace")  # see `silence_jobs`
+    run_log = RunLog(stream, results, stage_seconds(store))
     run_log.filters = shown[0].filters  # --quiet, --verbose and -p mean what they mean
     logger.removeHandler(shown[0])
     logger.addHandler(run_log)
