@@ -1,4 +1,4 @@
-"""The hostile set in figures: what was tried, what came of it, seconds and memory of the worst.
+"""The hostile set in figures: what was tried, what came of it, seconds of the processor and memory of the worst.
 
     PYTHONPATH=.:tests python benchmarks/hostile.py
 
@@ -28,7 +28,7 @@ def main() -> None:
         if found := fault(cases[result.kind, result.name], result):
             faults.append(f"{result.kind}: {result.name}: {found}")
 
-    print("| inputs | tried | counted | stopped with a message | longest, s | most memory, MB |")
+    print("| inputs | tried | counted | stopped with a message | most time, s | most memory, MB |")
     print("|---|---|---|---|---|---|")
     for kind, results in by_kind.items():
         print(describe(kind, results))
