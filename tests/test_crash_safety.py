@@ -604,6 +604,7 @@ class Workflow:
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """Start Snakemake in a session of its own."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(TESTS.parent / "Snakefile"), "--cores", "2"]
+        command += ["--verbose"]  # then all that the jobs say, killed ones too, is in one log
         with self.log.open("a") as log:
             self.snakemake = subprocess.Popen(
                 [*command, "--configfile", "small.yaml", *more], cwd=self.folder, stdout=log, stderr=log,

@@ -212,7 +212,7 @@ def test_at_the_end_stands_what_came_out(tmp_path: Path) -> None:
 def test_the_log_of_a_dry_run_is_snakemakes_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Workflow:
         class output_settings:  # noqa: N801
-            dryrun, stdout = True, False
+            dryrun, stdout, verbose = True, False, False
 
     handler = logging.StreamHandler(sys.stderr)
     handler.name = run_log.SNAKEMAKES_HANDLER
@@ -221,6 +221,8 @@ def test_the_log_of_a_dry_run_is_snakemakes_own(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(run_log, "logger", logger)
     assert install_run_log(Workflow, "results", tmp_path) is None
     assert logger.handlers == [handler]
-    Workflow.output_settings.dryrun = False
+    Workflow.output_settings.dryrun, Workflow.output_settings.verbose = False, True
+    assert install_run_log(Workflow, "results", tmp_path) is None
+    Workflow.output_settings.verbose = False
     assert install_run_log(Workflow, "results", tmp_path) is logger.handlers[0]
     assert install_run_log(Workflow, "results", tmp_path) is None  # another one's log is left alone

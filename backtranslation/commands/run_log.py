@@ -239,9 +239,9 @@ ERROR = re.compile(rf"^\w+(?:: error: |{STOPPED})", re.MULTILINE)
 
 
 def install_run_log(workflow: Any, results: str, store: Path) -> RunLog | None:
-    """Write the console log for people from now on; not in a dry run, nor where the user chose another log."""
+    """Write the console log for people from now on; not in a dry run, nor where the user chose another (--verbose)."""
     shown = [handler for handler in logger.handlers if handler.name == SNAKEMAKES_HANDLER]
-    if not shown or workflow.output_settings.dryrun:
+    if not shown or workflow.output_settings.dryrun or workflow.output_settings.verbose:
         return None
     shown_on = sys.stdout if workflow.output_settings.stdout else sys.stderr
     stream = os.fdopen(os.dup(shown_on.fileno()), "w", encoding="utf-8", errors="replace")  # see `silence_jobs`
