@@ -1,13 +1,14 @@
 """Work in a child process that ends when an item takes too much: what is lost, and what is not."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from backtranslation.errors import DataError
+from backtranslation.errors import DataError, UserError
 from backtranslation.jobs import bounds
 from backtranslation.jobs.bounds import ALL, Ended, Items, work_in_bounds
 
@@ -106,6 +107,11 @@ def test_an_error_for_the_user_is_raised_here() -> None:
 
     with pytest.raises(DataError, match=r"a\.warc: no WARC file"):
         list(work_in_bounds(refuse, 1, MEMORY))
+
+
+def test_a_kill_from_outside_is_no_items_fault() -> None:
+    with pytest.raises(UserError, match="killed from outside"):
+        in_bounds({3: lambda: os.kill(os.getpid(), signal.SIGKILL)})
 
 
 def test_no_process_stays_when_nobody_wants_more(tmp_path: Path) -> None:

@@ -613,13 +613,15 @@ class Workflow:
         return self.snakemake
 
     def processes(self) -> list[tuple[int, str]]:
-        """The scripts that run in this folder: process and name of the script."""
+        """The scripts that run in this folder: process and name of the script, children that end with it apart."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if (process / "cwd").readlink() == self.folder:
                     words = (process / "cmdline").read_bytes().split(b"\0")
-                    if len(words) > 1 and b"/scripts/" in words[1]:
+                    parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                    is_child = Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0") == words
+                    if len(words) > 1 and b"/scripts/" in words[1] and not is_child:
                         found.append((int(process.name), Path(words[1].decode()).stem))
             except OSError:
                 continue

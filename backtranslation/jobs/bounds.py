@@ -78,7 +78,8 @@ def work_in_bounds(
 
     `produce` runs in a child process and asks `Items.begin` before each item, which may then take `seconds` of the
     processor; `memory` bytes may be added to those in use. When an item ends the process, another goes on after the
-    last item whose result has arrived. A UserError is raised here too; any other exception counts as such an end.
+    last item whose result has arrived. A UserError is raised here too; any other exception counts as such an end. Raises
+    UserError when the process is killed from outside, which is no item's fault.
     """
     context = get_context("fork")
     items = Items(seconds=seconds, place=context.RawValue("q", 0))
@@ -99,6 +100,8 @@ def work_in_bounds(
             receiver.close()
             process.kill()
             process.join()
+        if process.exitcode in (-signal.SIGKILL, -signal.SIGTERM):
+            raise UserError("the process that reads was killed from outside, perhaps for want of memory: run again")
         place, reason = items.place.value, _reason(process.exitcode)
         if place > 0:
             items = replace(items, without=items.without | {place})
