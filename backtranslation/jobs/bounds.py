@@ -78,8 +78,8 @@ def work_in_bounds(
 
     `produce` runs in a child process and asks `Items.begin` before each item, which may then take `seconds` of the
     processor; `memory` bytes may be added to those in use. When an item ends the process, another goes on after the
-    last item whose result has arrived. A UserError is raised here too; any other exception counts as such an end. Raises
-    UserError when the process is killed from outside, which is no item's fault.
+    last item whose result has arrived. A UserError is raised here too; any other exception counts as such an end.
+    Raises UserError when the process is killed from outside, which is no item's fault.
     """
     context = get_context("fork")
     items = Items(seconds=seconds, place=context.RawValue("q", 0))
