@@ -770,4 +770,5 @@ def test_a_workflow_that_is_killed_often(tmp_path: Path, capsys: pytest.CaptureF
     for stage, (_, words) in RESUMED.items():
         assert any(f" {stage} " in line and words in line for line in said.splitlines()), f"{stage}: never {words}"
     assert "another process is making" in said, "no orphan was ever met"
-    assert "Traceback" not in said
+    # Those of Snakemake itself, which --verbose shows, begin with another word.
+    assert not any(line.startswith("Traceback") for line in said.splitlines())
