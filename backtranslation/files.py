@@ -53,6 +53,11 @@ def count_rows(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
 
 
+def writable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON and names of files may hold and UTF-8 has not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def open_binary(path: Path) -> IO[bytes]:
     """Open a file, unpacking it if its suffix says so. Reading raises OSError, EOFError or zlib.error if damaged."""
     if path.suffix == ".gz":

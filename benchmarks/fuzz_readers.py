@@ -20,9 +20,10 @@ import atheris
 with atheris.instrument_imports(include=["backtranslation"]):
     from backtranslation.corpus.decoding import decode_text
     from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
-    from backtranslation.corpus.readers import ShardIdentity, read_documents
+    from backtranslation.corpus.readers import read_documents
     from backtranslation.corpus.seed import read_pairs
     from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
+    from backtranslation.corpus.shards import ShardIdentity
     from backtranslation.errors import UserError
     from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
     from backtranslation.settings.seed import PairFormat

@@ -19,10 +19,12 @@ from statistics import quantiles
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
+from backtranslation.corpus.documents import Document
 from backtranslation.corpus.extraction import extract_rows, keep_passages, segment_row
 from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.pages import html_pieces
-from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
+from backtranslation.corpus.readers import read_documents
+from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.tally import Tally
 

@@ -18,7 +18,7 @@ from backtranslation.commands.workflow_jobs import (
     results_made_otherwise,
     settle_times,
 )
-from backtranslation.corpus.readers import list_shards
+from backtranslation.corpus.shards import list_shards
 from backtranslation.errors import UserError
 from backtranslation.jobs.content_digests import file_states
 from backtranslation.jobs.leases import visible_gpus

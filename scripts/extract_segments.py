@@ -7,7 +7,7 @@ and examples, if too many records cannot be used.
 
 from backtranslation.corpus.extraction import extract_rows
 from backtranslation.corpus.filters import check_languages
-from backtranslation.corpus.readers import ShardIdentity
+from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.files import write_json, write_rows
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.stage import run_stage

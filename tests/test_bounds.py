@@ -1,5 +1,6 @@
 """Work in a child process that ends when an item takes too much: what is lost, and what is not."""
 
+import faulthandler
 import os
 import signal
 import time
@@ -27,6 +28,7 @@ def take_too_much_memory() -> None:
 
 
 def end_the_process() -> None:
+    faulthandler.disable()  # pytest's, which would fill its output
     os.abort()
 
 
@@ -71,7 +73,7 @@ def test_time_that_is_waited_does_not_count() -> None:
 
 
 def test_what_has_arrived_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bounds, "SEND_SECONDS", 0)
+    monkeypatch.setattr(bounds, "SEND_SECONDS", 0)  # every result is sent at once, so that it is known what arrived
     made = tmp_path / "made"
 
     def note(items: Items) -> Iterator[tuple[int, int]]:

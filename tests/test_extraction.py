@@ -11,7 +11,7 @@ from helpers.warc_files import page, record, write_warc
 
 from backtranslation.corpus import extraction
 from backtranslation.corpus.extraction import extract_rows
-from backtranslation.corpus.readers import ShardIdentity
+from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
 from backtranslation.tally import Tally

@@ -229,7 +229,7 @@ def test_any_setting(key: str, value: Any) -> None:
 @drawn
 @given(text=st.text(alphabet=string.printable, max_size=40))
 def test_any_path_of_a_corpus(text: str) -> None:
-    from backtranslation.corpus.readers import list_shards
+    from backtranslation.corpus.shards import list_shards
     from backtranslation.settings.corpus import Source
 
     with pytest.raises(UserError, match="corpus.sources"):

@@ -17,13 +17,9 @@ from fastwarc.stream_io import BrotliWriter
 from helpers.warc_files import page, record, warc_record, write_warc
 
 from backtranslation.corpus.decoding import decode_text
-from backtranslation.corpus.readers import (
-    MAX_TAGS,
-    Document,
-    ShardIdentity,
-    list_shards,
-    read_documents,
-)
+from backtranslation.corpus.documents import MAX_TAGS, Document
+from backtranslation.corpus.readers import read_documents
+from backtranslation.corpus.shards import ShardIdentity, list_shards
 from backtranslation.errors import DataError, UserError
 from backtranslation.settings.corpus import Fields, Source
 from backtranslation.tally import EXAMPLES_IN_LOG, Tally
@@ -151,6 +147,16 @@ def test_names_of_records_within_a_damaged_record_are_passed_over(tmp_path: Path
     documents, tally = read(path, "warc")
     assert [document.content for document in documents][:: len(documents) - 1] == [HTML.decode()] * 2
     assert tally.counts["files/damaged stretch"] == 1
+
+
+def test_the_last_record_of_a_packed_file_is_its_end_whatever_its_bytes_look_like(tmp_path: Path) -> None:
+    """One frame for a whole file, in which four bytes look like the start of another."""
+    frame = zstandard.compress(record(HTML) * 3)
+    path = tmp_path / "a.warc.zst"
+    path.write_bytes(frame + b"\x50\x2a\x4d\x18\x08\x00\x00\x00" + b"\x28\xb5\x2f\xfd" * 2)  # a skippable frame
+    documents, tally = read(path, "warc")
+    assert len(documents) == 3
+    assert tally.counts == {"records/read": 3}
 
 
 def test_empty_members_are_no_end_of_a_packed_file(tmp_path: Path) -> None:

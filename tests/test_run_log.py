@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -179,6 +180,25 @@ def test_on_a_terminal_the_last_lines_show_what_runs(tmp_path: Path) -> None:
     shown = run.log.render().plain
     run.log.stop()
     assert shown == "  train_model M0, 0 s  step 3 of 9\n0 of 1 jobs done, 0.0 a minute, time left not known yet"
+
+
+def test_a_terminal_shows_no_more_jobs_than_it_has_room_for(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(train_model=20)
+    for number in range(20):
+        run.start(number, "train_model", str(number))
+    shown = run.log.render().plain.splitlines()
+    assert len(shown) == run_log.SHOWN_JOBS + 2
+    assert shown[-2] == f"  and {20 - run_log.SHOWN_JOBS} more"
+
+
+def test_jobs_say_nothing_on_the_console_until_the_run_ends(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path)
+    run.log.silence_jobs()
+    os.system("echo unheard")
+    run.log.close()
+    os.system("echo heard")
+    assert capfd.readouterr().out == "heard\n"
 
 
 def test_in_a_file_there_are_no_control_characters(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from backtranslation.commands.first_rows import first_rows_fault
 from backtranslation.commands.hub import dataset_fault
 from backtranslation.commands.model_files import inspect_model
 from backtranslation.corpus.filters import check_languages
-from backtranslation.corpus.readers import list_shards
 from backtranslation.corpus.seed import iterate_pairs
+from backtranslation.corpus.shards import list_shards
 from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.layout import MODEL, locate

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from backtranslation.corpus.readers import ARCHIVE_HEADS, HTML_SUFFIXES, TEXT_SUFFIXES, Shard
+from backtranslation.corpus.archives import ARCHIVE_HEADS
+from backtranslation.corpus.shards import HTML_SUFFIXES, TEXT_SUFFIXES, Shard
 from backtranslation.files import open_binary
 from backtranslation.settings.corpus import Fields
 

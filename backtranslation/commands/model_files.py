@@ -98,5 +98,6 @@ def _count_parameters(folder: Path) -> int:
     total = 0
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+            keys = weights.keys()  # it is no mapping, and cannot be iterated over by itself
+            total += sum(math.prod(weights.get_slice(key).get_shape()) for key in keys)
     return total

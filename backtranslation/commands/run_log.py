@@ -31,7 +31,9 @@ SNAKEMAKES_HANDLER = "DefaultStreamHandler"
 PROGRESS_SECONDS = 30.0  # between two lines, where they cannot replace each other
 SHOWN_WARNINGS = 2  # of a job
 SHOWN_LINES = 15  # of the log of a job that failed without a message of ours
-TAIL_BYTES = 1 << 20
+SHOWN_JOBS = 8  # of those that run, on a terminal
+TAIL_BYTES = 1 << 20  # of a log that is read when its job has ended
+LAST_BYTES = 1 << 12  # of one that is looked at while it runs
 # Of no use to somebody who waits for results; why a job failed, its own log says.
 PASSED_OVER = re.compile(
     "Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute |Complete log|Elapsed time|Shutting down"
@@ -63,6 +65,7 @@ class RunLog(logging.Handler):
         self.results, self.expected = results, expected
         self.default_format = DefaultFormatter().format
         self.live: Live | None = None
+        self.output: int | None = None  # the standard output, while jobs have none
         self.running: dict[int, RunningJob] = {}
         self.waiting: Counter[str] = Counter()  # jobs that have not ended, by rule
         self.total = self.failed = self.stopped = self.warnings = 0
@@ -101,7 +104,8 @@ class RunLog(logging.Handler):
         if job is None:
             return
         self._count(job)
-        text, warnings = _read_log(job.log)
+        text = _read_log(job.log)
+        warnings = _warnings(text)
         found = ", found in the store" if FOUND.search(text) else ""
         self.say(f"finished  {job.name} ({format_seconds(job.seconds())}{found})")
         for line in warnings[:SHOWN_WARNINGS]:
@@ -114,7 +118,7 @@ class RunLog(logging.Handler):
     def fail_job(self, record: Any) -> None:
         """A job has failed: why, as far as its log says, and where to read more."""
         job = self.running.pop(record.jobid, None) or RunningJob(record.rule_name, record.rule_name, None)
-        words = _last_words(_read_log(job.log)[0]) or ["it left no message"]
+        words = _last_words(_read_log(job.log)) or ["it left no message"]
         was_stopped = STOPPED in words[0]
         said = str(record.rule_msg).splitlines() if record.rule_msg else []  # by a cluster, for one
         self._count(job)
@@ -139,7 +143,8 @@ class RunLog(logging.Handler):
         """Say nothing."""
 
     def silence_jobs(self) -> None:
-        """Let nothing more reach the standard output: jobs, which have logs of their own, inherit it."""
+        """Let nothing reach the standard output until the run ends: jobs, which have logs of their own, inherit it."""
+        self.output = os.dup(1)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.close(nowhere)
@@ -147,9 +152,9 @@ class RunLog(logging.Handler):
     def succeed(self) -> None:
         """All jobs are done."""
         self.stop()
-        jobs, took = f"{self.total:,} jobs in {format_seconds(time.monotonic() - self.started)}", ""
+        jobs = f"{self.total:,} jobs in {format_seconds(time.monotonic() - self.started)}"
         warned = f", with {self.warnings:,} warnings (above, and in {self.results}/logs)" if self.warnings else ""
-        self.say(f"done: {jobs}{took}{warned}")
+        self.say(f"done: {jobs}{warned}")
         self.tell_outcome()
 
     def fail(self) -> None:
@@ -162,10 +167,19 @@ class RunLog(logging.Handler):
         )
 
     def stop(self) -> None:
-        """End the lines that change."""
+        """End the lines that change, and give the standard output back."""
         if self.live:
             self.live.stop()
             self.live = None
+        if self.output is not None:
+            os.dup2(self.output, 1)
+            os.close(self.output)
+            self.output = None
+
+    def close(self) -> None:
+        """Also where Snakemake itself fails, and says neither that a run has succeeded nor that it has not."""
+        self.stop()
+        super().close()
 
     def tell_outcome(self) -> None:
         """What came out, and where the report is."""
@@ -216,9 +230,10 @@ class RunLog(logging.Handler):
 
     def render(self) -> Text:
         """The lines at the end of a terminal: what runs, with its own last words, and how far the run is."""
-        lines = [
-            f"  {job.name}, {format_seconds(job.seconds())}  {_last_line(job.log)}" for job in self.running.values()
-        ]
+        shown = list(self.running.values())[:SHOWN_JOBS]
+        lines = [f"  {job.name}, {format_seconds(job.seconds())}  {_last_line(job.log)}" for job in shown]
+        if more := len(self.running) - len(shown):
+            lines.append(f"  and {more:,} more")
         width = self.console.width - 1
         return Text("\n".join(line[:width] for line in [*lines, self.progress()]), no_wrap=True)
 
@@ -252,14 +267,17 @@ def install_run_log(workflow: Any, results: str, store: Path) -> RunLog | None:
     return run_log
 
 
-def _read_log(path: Path | None) -> tuple[str, list[str]]:
-    """The end of a job's log, and its warnings."""
-    text = ""
+def _read_log(path: Path | None, size: int = TAIL_BYTES) -> str:
+    """The end of a job's log."""
     if path is not None:
         with suppress(OSError), path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            text = printable(stream.read().decode("utf-8", "replace"))
-    return text, [line.partition(f": {WARNING}")[2] for line in text.splitlines() if f": {WARNING}" in line]
+            stream.seek(max(0, path.stat().st_size - size))
+            return printable(stream.read().decode("utf-8", "replace"))
+    return ""
+
+
+def _warnings(log: str) -> list[str]:
+    return [line.partition(f": {WARNING}")[2] for line in log.splitlines() if f": {WARNING}" in line]
 
 
 def _last_words(log: str) -> list[str]:
@@ -270,5 +288,5 @@ def _last_words(log: str) -> list[str]:
 
 def _last_line(path: Path | None) -> str:
     """What a job said last, without the time and its name."""
-    lines = [line.partition(": ")[2] for line in _read_log(path)[0].splitlines()]
+    lines = [line.partition(": ")[2] for line in _read_log(path, LAST_BYTES).splitlines()]
     return lines[-1] if lines and not lines[-1].startswith("command: ") else ""

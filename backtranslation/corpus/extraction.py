@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from backtranslation.corpus.documents import Document
 from backtranslation.corpus.filters import navigation_pattern, reason_to_drop
-from backtranslation.corpus.readers import Document, ShardIdentity, read_documents
+from backtranslation.corpus.readers import read_documents
 from backtranslation.corpus.segments import Passage, cut_page, cut_text, segment_id
+from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.bounds import Ended, Items, work_in_bounds

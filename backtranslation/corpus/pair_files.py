@@ -81,7 +81,7 @@ def _json_rows(path: Path, tally: Tally) -> Iterator[LocatedRow]:
 
 def _begins_an_array(stream: IO[bytes]) -> bool:
     """Whether the file is one JSON array. Reads nothing."""
-    head: bytes = stream.peek(1 << 10)  # type: ignore[attr-defined]
+    head: bytes = stream.peek(1 << 10)  # type: ignore[attr-defined]  # all that `open_binary` gives are buffered
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 

@@ -3,7 +3,6 @@
 Knows nothing of where scores come from.
 """
 
-import logging
 import math
 
 import numpy as np
@@ -12,9 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backtranslation.errors import DataError
+from backtranslation.jobs.progress import log
 from backtranslation.settings.selection import Selection
-
-log = logging.getLogger("backtranslation")
 
 FEW = 0.01  # a selection of a smaller share is worth a warning
 BIN = 0.5  # width of the bins in which expected scores are told

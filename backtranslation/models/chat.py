@@ -78,7 +78,7 @@ def _apply_chat_template(
         text = tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
         )
-    except Exception as error:
+    except Exception as error:  # a template can raise anything: a range too large, a wrong type, no memory
         raise PromptError(f"{_template_name(tokenizer)} cannot be used: {str(error) or repr(error)}") from None
     return str(text)
 

@@ -151,7 +151,7 @@ def _faults_named(path: str, part: str) -> Iterator[None]:
     """Raise ModelError for whatever is raised: a damaged folder shows in errors of several libraries."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of transformers, tokenizers, safetensors, torch: they have no class in common
         raise ModelError(f"{path}: cannot load the {part}: {_first_line(error)}") from error
 
 

@@ -113,7 +113,7 @@ def render_template(template: jinja2.Template, **values: str) -> str:
     """Render a template. Raises PromptError naming its file for whatever happens in it: a template is a program."""
     try:
         return template.render(values)
-    except Exception as error:
+    except Exception as error:  # division, recursion, a range too large: whatever its author wrote
         raise PromptError(f"{template.name}: cannot be rendered ({str(error) or repr(error)})") from None
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from backtranslation.corpus.readers import ShardIdentity
 from backtranslation.corpus.seed import iterate_pairs
+from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.files import read_rows
 from backtranslation.settings.corpus import Fields, SegmentSettings
 from backtranslation.settings.seed import PairFormat

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from backtranslation.corpus.readers import list_shards
+from backtranslation.corpus.shards import list_shards
 from backtranslation.jobs.store import digest_input
 from backtranslation.settings.corpus import Source
 from helpers.hostile.archives import beside_good
@@ -87,6 +88,11 @@ def instead_of_file(name: str, make: Callable[[Path], object], expected: str) ->
     return Case(name, "file name", build, meet, expected, stops=True)
 
 
+def write_page(name: str, folder: Path) -> None:
+    """A page under a name."""
+    (folder / name).write_text(good_page(3))
+
+
 def in_folder(folder: Path) -> None:
     """Pages in a folder whose name is that of a page."""
     (folder / "0.html").mkdir()
@@ -95,10 +101,7 @@ def in_folder(folder: Path) -> None:
 
 FILE_CASES = [
     *(named(name, file_name) for name, file_name in NAMES.items()),
-    *(
-        among_pages(f"pages: {name}", lambda pages, name=file_name: (pages / f"{name}.html").write_text(good_page(3)))  # type: ignore[misc]
-        for name, file_name in NAMES.items()
-    ),
+    *(among_pages(f"pages: {name}", partial(write_page, f"{file_name}.html")) for name, file_name in NAMES.items()),
     among_pages("a pipe", lambda pages: os.mkfifo(pages / "0.html")),
     among_pages("a device", lambda pages: (pages / "0.html").symlink_to("/dev/zero")),
     among_pages("a folder named like a page", in_folder),

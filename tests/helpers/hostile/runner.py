@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -60,12 +61,8 @@ def meet_all(cases: Sequence[Case] = CASES, processes: int = 2, seconds: float =
 
 def warm_up() -> None:
     """Import what stages import when they begin to compute."""
-    import fastwarc.warc  # noqa: F401
-    import py3langid.langid  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import resiliparse.parse.html  # noqa: F401
-    import scipy.stats  # noqa: F401
-
+    for name in ("fastwarc.warc", "pyarrow.parquet", "resiliparse.parse.html", "scipy.stats"):
+        import_module(name)
     from backtranslation.corpus.filters import check_languages
 
     check_languages(["en"])
@@ -76,10 +73,10 @@ def meet_named(name: str, kind: Kind, seconds: float) -> Result:
     case = next(case for case in CASES if (case.name, case.kind) == (name, kind))
     if case.needs_torch:
         import torch
-        import transformers.models.llama.modeling_llama
+        import transformers
 
-        import backtranslation.models.loading  # noqa: F401
-
+        for module in ("transformers.models.llama.modeling_llama", "backtranslation.models.loading"):
+            import_module(module)
         torch.set_num_threads(1)
         transformers.logging.set_verbosity_error()  # as a job does
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
