@@ -59,15 +59,16 @@ def evaluate_model(
 def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec) -> Row:
     """Losses of all pairs, told as seed pairs are told in training."""
     from backtranslation.method.evaluation import PairLoss, held_out_losses, mean_loss
+    from backtranslation.models.chat import with_user_turns
     from backtranslation.models.loading import load_for_inference, load_tokenizer, max_positions
     from backtranslation.models.pairs import encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
-    tokenizer = load_tokenizer(model_path, spec.loading, prompts)
+    tokenizer = with_user_turns(load_tokenizer(model_path, spec.loading, prompts), prompts.forward_turn("seed"))
     model = load_for_inference(model_path, spec.loading)
     max_length = max_positions(model.config) or sys.maxsize
-    encode = partial(encode_forward, tokenizer, prompts, kind="seed", max_length=max_length)
+    encode = partial(encode_forward, tokenizer, max_length=max_length)
     usable, left_out = encode_usable(pairs, encode, spec.limits)
     measured = {pair.id: pair for pair in held_out_losses(model, usable)}
     losses = [measured.get(pair["id"]) or PairLoss(pair["id"], None, 0, left_out[pair["id"]]) for pair in pairs]
@@ -78,12 +79,14 @@ def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, spec: Spe
 def answer(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec, journal: Path) -> list[Row]:
     """Answers to the instructions of the pairs."""
     from backtranslation.method.evaluation import answer_instructions
+    from backtranslation.models.chat import with_user_turns
     from backtranslation.models.engine import load_engine
     from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(settings)
     engine, tokenizer = load_engine(spec.generation, model_path, spec.loading, prompts)
-    return answer_instructions(engine, tokenizer, prompts, pairs, spec.sampling, spec.random_seed, journal, spec.limits)
+    tokenizer = with_user_turns(tokenizer, prompts.forward_turn("answer"))
+    return answer_instructions(engine, tokenizer, pairs, spec.sampling, spec.random_seed, journal, spec.limits)
 
 
 if __name__ == "__main__":

@@ -42,13 +42,15 @@ def generate_instructions(
         write_rows(instructions, [])
         return
 
+    from backtranslation.models.chat import with_user_turns
     from backtranslation.models.engine import generate_all, load_engine, make_requests
-    from backtranslation.models.prompts import PromptSet, backward_message
+    from backtranslation.models.prompts import PromptSet
 
     prompts = PromptSet(Prompts(backward=str(prompt)))
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
-    messages = ((row["id"], backward_message(prompts, row["text"])) for row in rows_to_ask_about(segments))
-    requests = make_requests(tokenizer, messages, spec.random_seed, "generate_instructions")
+    tokenizer = with_user_turns(tokenizer, prompts.backward_turn())
+    texts = ((row["id"], row["text"]) for row in rows_to_ask_about(segments))
+    requests = make_requests(tokenizer, texts, spec.random_seed, "generate_instructions")
     journal = workplace.folder / COMPLETIONS
     completions = generate_all(engine, requests, spec.sampling, journal, spec.limits)
     write_rows(

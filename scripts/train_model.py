@@ -70,6 +70,7 @@ def train_model(
         )
 
     from backtranslation.jobs.checkpoints import latest_checkpoint
+    from backtranslation.models.chat import with_user_turns
     from backtranslation.models.loading import load_tokenizer
     from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
@@ -93,8 +94,9 @@ def train_model(
     counts: dict[str, Row] = {}
     rows_by_kind: dict[Kind, Iterator[Row]] = {"seed": read_rows(seed), "augmented": accepted_rows(augmented)}
     for kind, rows in rows_by_kind.items():
-        encode = encode_backward if spec.task == "backward" else partial(encode_forward, kind=kind)
-        encode_row = partial(encode, tokenizer, prompts, max_length=training.max_length)
+        turn = prompts.backward_turn() if spec.task == "backward" else prompts.forward_turn(kind)
+        encode = encode_backward if spec.task == "backward" else encode_forward
+        encode_row = partial(encode, with_user_turns(tokenizer, turn), max_length=training.max_length)
         usable, left_out = encode_usable(rows, encode_row, spec.limits)
         counts[kind] = {"used": len(usable), "left_out": Counter(left_out.values())}
         learnt += usable

@@ -8,13 +8,13 @@ import torch
 from helpers.tiny_models import CONFIGS, make_pairs
 from transformers import AutoModelForCausalLM
 
-from backtranslation.models.chat import render_prompt
+from backtranslation.models.chat import render_prompt, with_user_turns
 from backtranslation.models.engine import Request, load_engine, row_seed
 from backtranslation.models.engines.transformers_engine import TransformersEngine
 from backtranslation.models.loading import load_tokenizer
 from backtranslation.models.packing import collate, pack
 from backtranslation.models.pairs import NO_LABEL, encode_forward
-from backtranslation.models.prompts import PromptSet, forward_message, score_message
+from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.models.training import fine_tune
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
@@ -42,8 +42,9 @@ def test_a_packed_batch_has_the_losses_of_its_rows_alone(
 ) -> None:
     folder = model_folder(architecture)
     tokenizer = load_tokenizer(str(folder), BaseModelSettings(path=str(folder)), prompts)
+    tokenizer = with_user_turns(tokenizer, prompts.forward_turn("seed"))
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention).eval()
-    pairs = [encode_forward(tokenizer, prompts, row, "seed", 256) for row in make_pairs(12)]
+    pairs = [encode_forward(tokenizer, row, 256) for row in make_pairs(12)]
     rows = [[pairs[index] for index in row] for row in pack([len(pair.ids) for pair in pairs], 256)]
     assert len(rows) < len(pairs)
     packed = target_losses(model, collate(rows))
@@ -60,7 +61,10 @@ def test_train_generate_and_score(
     training = Training(
         learning_rate=1e-3, final_learning_rate=1e-4, max_length=256, batch_size=4, epochs=2, rows_per_device=4
     )
-    pairs = [encode_forward(tokenizer, prompts, row, "seed", training.max_length) for row in make_pairs(12)]
+    pairs = [
+        encode_forward(with_user_turns(tokenizer, prompts.forward_turn("seed")), row, training.max_length)
+        for row in make_pairs(12)
+    ]
     model = tmp_path / "model"
     fine_tune(pairs, base, training, tokenizer, model, tmp_path / "work", tmp_path / "log.tsv", 1)
     assert [path.name for path in model.iterdir() if path.suffix in (".safetensors", ".bin", ".pt")] == [
@@ -68,10 +72,8 @@ def test_train_generate_and_score(
     ]
 
     engine, tokenizer = load_engine(Generation(), str(model), base, prompts)
-    requests = [
-        Request(row["id"], render_prompt(tokenizer, forward_message(prompts, row["instruction"], "answer")), 7)
-        for row in make_pairs(5)
-    ]
+    answering = with_user_turns(tokenizer, prompts.forward_turn("answer"))
+    requests = [Request(row["id"], render_prompt(answering, row["instruction"]), 7) for row in make_pairs(5)]
     assert {done.id for done in engine.generate(requests, GREEDY)} == {request.id for request in requests}
     shares = dict(engine.choose([(request.id, request.prompt + "Score:") for request in requests], [" 1", " 2", " 3"]))
     assert shares.keys() == {request.id for request in requests}
@@ -90,8 +92,8 @@ def test_greedy_batches_equal_generate_row_by_row(
     engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
     assert isinstance(engine, TransformersEngine)
     rows = make_pairs(9, seed=3)
-    shared = [render_prompt(tokenizer, forward_message(prompts, make_pairs(1)[0]["response"] + row["response"], "seed"))
-              for row in rows]  # fmt: skip
+    shown = with_user_turns(tokenizer, prompts.forward_turn("seed"))
+    shared = [render_prompt(shown, make_pairs(1)[0]["response"] + row["response"]) for row in rows]
     for texts in (shared, [row["response"] for row in rows]):
         requests = [Request(str(number), text, 0) for number, text in enumerate(texts)]
         written = {done.id: done for done in engine.generate(requests, GREEDY)}

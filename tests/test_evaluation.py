@@ -23,10 +23,10 @@ from backtranslation.method.evaluation import (
     mean_loss,
 )
 from backtranslation.method.judging import judge_in_both_orders
-from backtranslation.models.chat import render_prompt
+from backtranslation.models.chat import render_prompt, with_user_turns
 from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
 from backtranslation.models.pairs import EncodedPair, encode_forward
-from backtranslation.models.prompts import PromptSet, forward_message, judge_message
+from backtranslation.models.prompts import PromptSet, judge_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.limits import Limits
@@ -63,7 +63,8 @@ def loaded(base: BaseModelSettings, judge_settings: Prompts) -> Loaded:
 
 @pytest.fixture
 def pairs(loaded: Loaded) -> list[EncodedPair]:
-    return [encode_forward(loaded.tokenizer, loaded.prompts, pair, "seed", 512) for pair in PAIRS]
+    tokenizer = with_user_turns(loaded.tokenizer, loaded.prompts.forward_turn("seed"))
+    return [encode_forward(tokenizer, pair, 512) for pair in PAIRS]
 
 
 def test_loss_in_batches_is_the_loss_of_each_pair_alone(loaded: Loaded, pairs: list[EncodedPair]) -> None:
@@ -93,15 +94,16 @@ def test_mean_loss_is_by_token() -> None:
 
 def test_answers_keep_the_order_and_the_seed_of_their_rows(loaded: Loaded, tmp_path: Path) -> None:
     _, _, engine, tokenizer, prompts = loaded
+    tokenizer = with_user_turns(tokenizer, prompts.forward_turn("answer"))
     journals = [tmp_path / f"{seed}.jsonl" for seed in (1, 2)]
-    answers = answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 1, journals[0], Limits())
+    answers = answer_instructions(engine, tokenizer, PAIRS, SAMPLING, 1, journals[0], Limits())
     assert [(row["id"], row["reference"]) for row in answers] == [(pair["id"], pair["response"]) for pair in PAIRS]
-    prompt = render_prompt(tokenizer, forward_message(prompts, PAIRS[2]["instruction"], "answer"))
+    prompt = render_prompt(tokenizer, PAIRS[2]["instruction"])
     (alone,) = engine.generate(
         [Request(PAIRS[2]["id"], prompt, row_seed(1, PAIRS[2]["id"], "evaluate_model"))], SAMPLING
     )
     assert answers[2]["answer"] == alone.text.strip()
-    assert answers != answer_instructions(engine, tokenizer, prompts, PAIRS, SAMPLING, 2, journals[1], Limits())
+    assert answers != answer_instructions(engine, tokenizer, PAIRS, SAMPLING, 2, journals[1], Limits())
 
 
 def test_judgement_is_read_at_the_place_of_the_number(loaded: Loaded, tmp_path: Path) -> None:

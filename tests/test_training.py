@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from backtranslation.files import write_rows
 from backtranslation.jobs.checkpoints import latest_checkpoint
+from backtranslation.models.chat import with_user_turns
 from backtranslation.models.loading import load_model, load_tokenizer
 from backtranslation.models.pairs import EncodedPair, encode_backward, encode_forward
 from backtranslation.models.prompts import PromptSet
@@ -43,8 +44,8 @@ PAPER = [
 
 @pytest.fixture
 def encoded(base: BaseModelSettings, prompts: PromptSet) -> list[EncodedPair]:
-    tokenizer = load_tokenizer(base.path, base, prompts)
-    return [encode_forward(tokenizer, prompts, row, "seed", FAST.max_length) for row in make_pairs(32)]
+    tokenizer = with_user_turns(load_tokenizer(base.path, base, prompts), prompts.forward_turn("seed"))
+    return [encode_forward(tokenizer, row, FAST.max_length) for row in make_pairs(32)]
 
 
 @pytest.fixture
@@ -177,8 +178,8 @@ def test_pairs_are_packed_only_where_the_model_sees_their_borders(
     architecture: str, apart: bool, model_folder: Callable[[str], Path], prompts: PromptSet
 ) -> None:
     base = BaseModelSettings(path=str(model_folder(architecture)))
-    tokenizer = load_tokenizer(base.path, base, prompts)
-    pairs = [encode_forward(tokenizer, prompts, row, "seed", 256) for row in make_pairs(8)]
+    tokenizer = with_user_turns(load_tokenizer(base.path, base, prompts), prompts.forward_turn("seed"))
+    pairs = [encode_forward(tokenizer, row, 256) for row in make_pairs(8)]
     model = load_model(base.path, base, torch.float32)
     assert keeps_examples_apart(model, pairs) == apart
     rows = pack_pairs(pairs, 256, apart)
@@ -265,8 +266,8 @@ def test_backward_and_forward_learn_opposite_sides(base: BaseModelSettings, prom
     tokenizer = load_tokenizer(base.path, base, prompts)
     row = make_pairs(1)[0]
     for pair, target in (
-        (encode_forward(tokenizer, prompts, row, "seed", 400), row["response"]),
-        (encode_backward(tokenizer, prompts, row, 400), row["instruction"]),
+        (encode_forward(with_user_turns(tokenizer, prompts.forward_turn("seed")), row, 400), row["response"]),
+        (encode_backward(with_user_turns(tokenizer, prompts.backward_turn()), row, 400), row["instruction"]),
     ):
         assert tokenizer.decode(pair.ids[pair.prompt_tokens :].tolist(), skip_special_tokens=True) == target
 

@@ -15,7 +15,7 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.contract import Workplace, load_contract
 from backtranslation.method.judging import judge_in_both_orders
-from backtranslation.models.chat import cut_text, encode_text, prepare_tokenizer, render_prompt
+from backtranslation.models.chat import cut_text, encode_text, prepare_tokenizer, render_prompt, with_user_turns
 from backtranslation.models.choices import Question, cut_question, text_before_judgement
 from backtranslation.models.engine import PROMPT_TOO_LONG, Completion, Request, choose_all, generate_all, load_engine
 from backtranslation.models.pairs import encode_forward, encode_usable
@@ -129,8 +129,10 @@ def test_pairs_that_cannot_be_learnt_are_counted(prompts: PromptSet, tokenizer: 
     rows: list[Row] = [*make_pairs(3), {"id": "long", "instruction": "why", "response": ENDLESS},
                        {"id": "empty", "instruction": "why", "response": " "}]  # fmt: skip
 
+    tokenizer = with_user_turns(tokenizer, prompts.forward_turn("seed"))
+
     def encode(row: Row) -> Any:
-        return encode_forward(tokenizer, prompts, row, "seed", 256)
+        return encode_forward(tokenizer, row, 256)
 
     pairs, left_out = encode_usable(rows, encode, LENIENT)
     assert [pair.id for pair in pairs] == ["pair-0", "pair-1", "pair-2"]

@@ -15,7 +15,6 @@ from backtranslation.files import Row
 from backtranslation.jobs.progress import Progress
 from backtranslation.models.engine import Engine, generate_all, make_requests
 from backtranslation.models.pairs import NO_LABEL, EncodedPair
-from backtranslation.models.prompts import PromptSet, forward_message
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.limits import Limits
 
@@ -88,19 +87,18 @@ def _batch_losses(model: "PreTrainedModel", batch: Sequence[EncodedPair]) -> Ite
 def answer_instructions(
     engine: Engine,
     tokenizer: "PreTrainedTokenizerBase",
-    prompts: PromptSet,
     pairs: Sequence[Row],
     sampling: Sampling,
     random_seed: int,
     journal: Path,
     limits: Limits,
 ) -> list[Row]:
-    """Answers to held-out instructions, in the order of the pairs.
+    """Answers to held-out instructions, in the order of the pairs, asked by the chat template of the tokenizer.
 
     Gives rows {"id", "instruction", "reference", "answer", "failure"}; an instruction that is too long for the model
     has an empty answer and the failure prompt_too_long. Raises DataError if clearly more are than may be unusable.
     """
-    messages = ((pair["id"], forward_message(prompts, pair["instruction"], "answer")) for pair in pairs)
+    messages = ((pair["id"], pair["instruction"]) for pair in pairs)
     requests = make_requests(tokenizer, messages, random_seed, "evaluate_model")
     answers = generate_all(engine, requests, sampling, journal, limits)
     return [

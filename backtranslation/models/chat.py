@@ -4,27 +4,35 @@ The tokenizer's chat template (its own, or the file named in the settings) puts 
 what they ask.
 """
 
+import copy
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from backtranslation.models.prompts import PromptError, PromptSet
+from backtranslation.models.chat_templates import shape_user_turns
+from backtranslation.models.prompts import PromptError, PromptSet, UserTurn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet) -> "PreTrainedTokenizerBase":
-    """Give a tokenizer the chat template and the padding token that it lacks; its vocabulary stays as it is.
+    """Give a tokenizer one chat template, and the padding token that it may lack; its vocabulary stays as it is.
 
     Raises PromptError when it has no end-of-sequence token, since a reply could not be closed.
     """
     if tokenizer.eos_token is None:
         raise PromptError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = prompts.chat_template
+    tokenizer.chat_template = tokenizer.get_chat_template() if tokenizer.chat_template else prompts.chat_template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def with_user_turns(tokenizer: "PreTrainedTokenizerBase", turn: UserTurn) -> "PreTrainedTokenizerBase":
+    """The tokenizer with a chat template that shows what a user says as `turn` does."""
+    shaped = copy.copy(tokenizer)
+    shaped.chat_template = shape_user_turns(tokenizer.get_chat_template(), turn)
+    return shaped
 
 
 def render_prompt(tokenizer: "PreTrainedTokenizerBase", message: str) -> str:

@@ -3,14 +3,12 @@
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import log
 from backtranslation.models.chat import encode_text, render_pair
-from backtranslation.models.prompts import Kind, PromptSet, backward_message, forward_message
 from backtranslation.settings.limits import Limits
 from backtranslation.tally import Tally
 
@@ -65,37 +63,26 @@ def encode_usable(
     return pairs, left_out
 
 
-def encode_forward(
-    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, pair: Row, kind: Kind, max_length: int
-) -> EncodedPair:
+def encode_forward(tokenizer: "PreTrainedTokenizerBase", pair: Row, max_length: int) -> EncodedPair:
     """A row {"id", "instruction", "response"} as a forward model learns it; a long instruction is cut.
 
-    Raises as `encode_pair` does.
+    The tokenizer is one of `chat.with_user_turns`. Raises as `encode_pair` does.
     """
-    message = partial(forward_message, prompts, kind=kind)
-    return encode_pair(tokenizer, pair["id"], message, pair["instruction"], pair["response"], max_length)
+    return encode_pair(tokenizer, pair["id"], pair["instruction"], pair["response"], max_length)
 
 
-def encode_backward(
-    tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, pair: Row, max_length: int
-) -> EncodedPair:
+def encode_backward(tokenizer: "PreTrainedTokenizerBase", pair: Row, max_length: int) -> EncodedPair:
     """A row {"id", "instruction", "response"} as the backward model learns it; a long response is cut.
 
-    Raises as `encode_pair` does.
+    The tokenizer is one of `chat.with_user_turns`. Raises as `encode_pair` does.
     """
-    message = partial(backward_message, prompts)
-    return encode_pair(tokenizer, pair["id"], message, pair["response"], pair["instruction"], max_length)
+    return encode_pair(tokenizer, pair["id"], pair["response"], pair["instruction"], max_length)
 
 
 def encode_pair(
-    tokenizer: "PreTrainedTokenizerBase",
-    row_id: str,
-    message: Callable[[str], str],
-    source: str,
-    target: str,
-    max_length: int,
+    tokenizer: "PreTrainedTokenizerBase", row_id: str, source: str, target: str, max_length: int
 ) -> EncodedPair:
-    """Token ids and labels of `message(source)` and its reply `target`, at most `max_length` tokens together.
+    """Token ids and labels of what a user says and the reply to it, at most `max_length` tokens together.
 
     The prompt is tokenized apart from the reply, since generation sees it alone. A row that is too long loses words at
     the end of its source, never of its target. Raises PairError when the target is empty, or does not fit even so.
@@ -103,7 +90,7 @@ def encode_pair(
     if not target.strip():
         raise PairError("empty_target", f"row {row_id}: the target is empty, there is nothing to learn")
     while True:
-        prompt, reply = render_pair(tokenizer, message(source), target)
+        prompt, reply = render_pair(tokenizer, source, target)
         prompt_ids, reply_ids = encode_text(tokenizer, prompt), encode_text(tokenizer, reply)
         excess = len(prompt_ids) + len(reply_ids) - max_length
         if excess <= 0:

@@ -1,6 +1,8 @@
 """Every text that a model is asked: template files render the user's turn. Knows nothing of tokenizers and models."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,6 +23,20 @@ class PromptError(UserError):
     """A template cannot be used; the message names it."""
 
 
+@dataclass(frozen=True)
+class UserTurn:
+    """How a model is shown what a user says: the source of a template, its variable for that, and its other values."""
+
+    path: str
+    source: str
+    variable: str
+    others: Mapping[str, str]
+
+    def show(self, text: str) -> str:
+        """What stands in the turn of a user who says a text."""
+        return render_template(_compile_template(self.path, self.source), **{self.variable: text}, **self.others)
+
+
 class PromptSet:
     """The templates and tag sentences of a run. A file is read when it is first used, so a stage needs only its own.
 
@@ -31,15 +47,13 @@ class PromptSet:
     def __init__(self, settings: Prompts) -> None:
         self.settings = settings
 
-    @cached_property
-    def backward(self) -> jinja2.Template:
-        """Asks for the instruction that a response answers."""
-        return _load_template(self.settings.backward, {"response"})
+    def backward_turn(self) -> UserTurn:
+        """A response, shown so as to ask for the instruction that it answers (paper, section 2.2)."""
+        return _load_user_turn(self.settings.backward, "response", {})
 
-    @cached_property
-    def forward(self) -> jinja2.Template:
-        """Shows an instruction and the tag sentence of its kind."""
-        return _load_template(self.settings.forward, {"instruction", "tag"})
+    def forward_turn(self, kind: Kind) -> UserTurn:
+        """An instruction, shown with the tag sentence of its kind (paper, section 2.3)."""
+        return _load_user_turn(self.settings.forward, "instruction", {"tag": self.tag(kind)})
 
     @cached_property
     def score(self) -> jinja2.Template:
@@ -73,16 +87,6 @@ class PromptSet:
         return " ".join(sentences.values()) if kind_shown == "both" else sentences[kind_shown]
 
 
-def backward_message(prompts: PromptSet, response: str) -> str:
-    """What the backward model is asked: the instruction that a response answers (paper, section 2.2)."""
-    return render_template(prompts.backward, response=response)
-
-
-def forward_message(prompts: PromptSet, instruction: str, kind: Kind) -> str:
-    """What a forward model is asked: an instruction, with the tag sentence of its kind (paper, section 2.3)."""
-    return render_template(prompts.forward, instruction=instruction, tag=prompts.tag(kind))
-
-
 def score_message(prompts: PromptSet, instruction: str, response: str) -> str:
     """What a scorer is asked: a rating of one pair by the rubric (paper, section 2.3)."""
     return render_template(prompts.score, instruction=instruction, response=response)
@@ -93,19 +97,29 @@ def judge_message(prompts: PromptSet, instruction: str, first: str, second: str)
     return render_template(prompts.judge, instruction=instruction, first=first, second=second)
 
 
+def _load_user_turn(path: str, variable: str, others: Mapping[str, str]) -> UserTurn:
+    _load_template(path, {variable, *others})
+    return UserTurn(path, _read_template(path), variable, others)
+
+
 def _load_template(path: str, variables: set[str]) -> jinja2.Template:
     """Compile a template that must use exactly these variables, and try it."""
-    tree = _parse_template(path)
-    try:
-        used = jinja2.meta.find_undeclared_variables(tree)
-        template = ENVIRONMENT.from_string(tree)
-    except jinja2.TemplateSyntaxError as error:  # an unknown filter or test
-        raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    source = _read_template(path)
+    template = _compile_template(path, source)
+    used = jinja2.meta.find_undeclared_variables(_parse_template(path, source))
     if used != variables:
         found = ", ".join(sorted(used)) or "none"
         raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
-    template.name = path
     render_template(template, **dict.fromkeys(variables, "text"))
+    return template
+
+
+def _compile_template(path: str, source: str) -> jinja2.Template:
+    try:
+        template = ENVIRONMENT.from_string(_parse_template(path, source))
+    except jinja2.TemplateSyntaxError as error:  # an unknown filter or test
+        raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
+    template.name = path
     return template
 
 
@@ -121,7 +135,7 @@ def _read_label(path: str, example: str) -> str:
     """The label that a template sets, without white space around it."""
     labels = [
         node.node.value
-        for node in _parse_template(path).iter_child_nodes()
+        for node in _parse_template(path, _read_template(path)).iter_child_nodes()
         if isinstance(node, Assign) and node.target == Name("label", "store") and isinstance(node.node, Const)
     ]
     if not labels or not isinstance(labels[-1], str) or not re.search(r"\w", labels[-1]):
@@ -129,9 +143,9 @@ def _read_label(path: str, example: str) -> str:
     return labels[-1].strip()
 
 
-def _parse_template(path: str) -> Template:
+def _parse_template(path: str, source: str) -> Template:
     try:
-        return ENVIRONMENT.parse(_read_template(path))
+        return ENVIRONMENT.parse(source)
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(f"{path}: line {error.lineno}: {error.message}") from None
     except RecursionError:
