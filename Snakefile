@@ -19,6 +19,7 @@ include: RULES / "train.smk"
 include: RULES / "augment.smk"
 include: RULES / "curate.smk"
 include: RULES / "evaluate.smk"
+include: RULES / "package.smk"
 include: RULES / "report.smk"
 
 
@@ -32,6 +33,7 @@ rule all:
     input:
         layout.REPORT,
         layout.SETTINGS,
+        expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS),
 
 
 RUN_LOG = None

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -118,6 +119,14 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write one JSON value, indented for people."""
     with replace_file(path) as stream:
         stream.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def link_file(source: str | Path, target: str | Path) -> None:
+    """A hard link where the file system has them, a copy where not."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ SEED = "<results>/seed/train.jsonl.zst"
 HELD_OUT = "<results>/seed/held_out.jsonl.zst"
 
 # 3. and 6. Models
-MODEL = "<results>/models/{model}"
+TRAINED_MODEL = "<results>/trained/{model}"
 TRAINING_LOG = "<results>/training/{model}.tsv"
 TRAINING_PAIRS = "<results>/training/{model}.pairs.json"
 
@@ -47,7 +47,10 @@ HELD_OUT_LOSS = "<results>/evaluation/{model}/loss.json"
 ANSWERS = "<results>/evaluation/{model}/answers.jsonl.zst"
 JUDGEMENTS = "<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst"
 
-# 8. Report
+# 8. Model folders that people take
+MODEL = "<results>/models/{model}"
+
+# 9. Report
 REPORT = "<results>/report/index.html"
 SETTINGS = "<results>/settings.json"
 

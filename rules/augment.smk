@@ -8,7 +8,7 @@ rule generate_instructions:
     """Sample one instruction for every segment of a shard."""
     input:
         segments=layout.SEGMENTS,
-        model=expand(layout.MODEL, model="backward"),
+        model=expand(layout.TRAINED_MODEL, model="backward"),
         prompt=template("backward"),
     output:
         instructions=layout.INSTRUCTIONS,

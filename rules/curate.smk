@@ -9,7 +9,7 @@ rule score_candidates:
     """Let the model of the iteration before judge the candidates of a shard by the rubric."""
     input:
         candidates=layout.CANDIDATES,
-        model=lambda wildcards: expand(layout.MODEL, model=f"M{int(wildcards.iteration) - 1}"),
+        model=lambda wildcards: expand(layout.TRAINED_MODEL, model=f"M{int(wildcards.iteration) - 1}"),
         prompt=template("score"),
     output:
         judgements=layout.SCORER_TEXTS,

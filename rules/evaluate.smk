@@ -15,7 +15,7 @@ COMPARISONS = list(
 rule evaluate_model:
     """Measure the loss on the held-out pairs, and answer their instructions."""
     input:
-        model=layout.MODEL,
+        model=layout.TRAINED_MODEL,
         held_out=layout.HELD_OUT,
         prompt=template("forward"),
     output:
@@ -47,7 +47,9 @@ rule judge_answers:
     """Let one model say which of two answers is better, in both orders."""
     input:
         judge=(
-            model_input(settings.evaluation.judge) if settings.evaluation.judge else expand(layout.MODEL, model="M0")
+            model_input(settings.evaluation.judge)
+            if settings.evaluation.judge
+            else expand(layout.TRAINED_MODEL, model="M0")
         ),
         first=expand(layout.ANSWERS, model="{first}"),
         second=expand(layout.ANSWERS, model="{second}"),

@@ -1,4 +1,4 @@
-"""Step 8: everything -> one page that opens offline.
+"""Step 9: everything -> one page that opens offline.
 
 Needs: the results of every other step. Gives: the report, and the settings of the run beside the results.
 """

@@ -46,7 +46,7 @@ rule train_model:
         prompt=lambda wildcards: template(task(wildcards)),
         chat_template=template("chat_template"),
     output:
-        model=directory(layout.MODEL),
+        model=directory(layout.TRAINED_MODEL),
         losses=layout.TRAINING_LOG,
         pairs=layout.TRAINING_PAIRS,
     log:

@@ -17,6 +17,21 @@ from backtranslation.jobs.process import run_script, start_job
 
 ROWS, ROW_TOKENS = 32, 256
 VOCABULARY, TOKENIZER_DOCUMENTS = 2048, 20_000
+CARD = """\
+---
+license: apache-2.0
+language:
+- en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# The base model of the miniature world
+
+A small language model, trained from nothing on generated documents of a world that does not exist
+(backtranslation/miniature/pretraining.py). It shows how instruction backtranslation works, in minutes and on a laptop,
+and is of no other use.
+"""
 LEARNING_RATES = {1: 3e-3, 2: 1.5e-3}
 
 
@@ -74,10 +89,11 @@ def run_phase(phase: int, start: Path | None, output: Path, args: argparse.Names
 
 
 def write_manifest(folder: Path, args: argparse.Namespace, phase: int, loss: float) -> None:
-    """Write how the model in the folder was made and the digests of its files."""
+    """Write the card of the model in the folder, how it was made, and the digests of its files."""
     import torch
     import transformers
 
+    (folder / "README.md").write_text(CARD)
     options = {name: value for name, value in vars(args).items() if name not in ("output", "work")}
     manifest = {
         "made_by": "scripts/pretrain_miniature_base.py",

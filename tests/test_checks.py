@@ -175,7 +175,7 @@ def test_a_disk_that_is_too_small(folder: Path, monkeypatch: pytest.MonkeyPatch)
     (line,) = faults()
     assert "GB are free at" in line and "4 models of" in line and "and a checkpoint of" in line
     for name in ("M0", "M1", "M2", "backward"):
-        (folder / "results/models" / name).mkdir(parents=True)
+        (folder / "results/trained" / name).mkdir(parents=True)
     assert faults() == [], "what is trained takes its room already"
 
 
@@ -268,7 +268,7 @@ def test_what_the_hub_says_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_finished_run_asks_for_no_base_model(folder: Path) -> None:
     for name in ("M0", "M1", "M2", "backward"):
-        (folder / "results/models" / name).mkdir(parents=True)
+        (folder / "results/trained" / name).mkdir(parents=True)
     assert faults(base_model={"path": "owner/model"}) == []
 
 

@@ -61,7 +61,7 @@ def write_content(place: Path, content: Any) -> None:
 
 def train(model: str, augmented: list[str]) -> Manifest:
     inputs = {"seed": ["results/seed/train.jsonl.zst"], "augmented": augmented}
-    return make_rows("train_model", inputs, {"model": (f"models/{model}", f"weights of {model}")}, spec=model)
+    return make_rows("train_model", inputs, {"model": (f"trained/{model}", f"weights of {model}")}, spec=model)
 
 
 def curate(selected: list[str], spec: Any = None) -> Manifest:
@@ -124,7 +124,7 @@ def build_run() -> None:
     ]
     make_rows(
         "generate_instructions",
-        {"segments": [f"results/{kept}"], "model": ["results/models/backward"]},
+        {"segments": [f"results/{kept}"], "model": ["results/trained/backward"]},
         {"instructions": (f"instructions/{SHARD}.jsonl.zst", instructions)},
         spec={"random_seed": 1},
     )
@@ -140,7 +140,7 @@ def build_run() -> None:
     judgements = f"iterations/1/judgements/{SHARD}.jsonl.zst"
     make_rows(
         "score_candidates",
-        {"candidates": [f"results/{candidate_path}"], "model": ["results/models/M0"]},
+        {"candidates": [f"results/{candidate_path}"], "model": ["results/trained/M0"]},
         {"judgements": (judgements, [{"id": "good", "raw": "Fine. Score: 5"}, {"id": "bad", "raw": "Hm."}])},
     )
     scores = [
@@ -158,7 +158,7 @@ def build_run() -> None:
         losses = {"loss": loss, "tokens": 2, "pairs": [{"id": "held", "loss": loss, "tokens": 2}]}
         make_rows(
             "evaluate_model",
-            {"held_out": ["results/seed/held_out.jsonl.zst"], "model": [f"results/models/{model}"]},
+            {"held_out": ["results/seed/held_out.jsonl.zst"], "model": [f"results/trained/{model}"]},
             {"loss": (f"evaluation/{model}/loss.json", losses),
              "answers": (f"evaluation/{model}/answers.jsonl.zst", answers)},
         )  # fmt: skip
@@ -199,19 +199,19 @@ def test_a_segment_is_traced_from_its_page_to_the_training_sets(capsys: pytest.C
     assert found["instruction"] == {
         "raw": " Write good.", "tokens": 3, "finished": True, "failure": None,
         "seed": row_seed(1, "good", "generate_instructions"),
-        "model": {"path": "results/models/backward", "key": key("models/backward")},
+        "model": {"path": "results/trained/backward", "key": key("trained/backward")},
     }  # fmt: skip
     assert found["candidate"] == {"instruction": "Write good.", "rejection": None}
     assert found["scores"] == [
         {
             "iteration": 1, "raw": "Fine. Score: 5", "score": 5.0, "failure": None, "expected_score": 4.75,
-            "selected": True, "model": {"path": "results/models/M0", "key": key("models/M0")},
+            "selected": True, "model": {"path": "results/trained/M0", "key": key("trained/M0")},
         }
     ]  # fmt: skip
     assert found["training_sets"] == [
-        {"model": {"path": "results/models/M1", "key": key("models/M1")}, "holds": True,
+        {"model": {"path": "results/trained/M1", "key": key("trained/M1")}, "holds": True,
          "file": "results/iterations/1/curated.jsonl.zst"},
-        {"model": {"path": "results/models/unselected", "key": key("models/unselected")}, "holds": True,
+        {"model": {"path": "results/trained/unselected", "key": key("trained/unselected")}, "holds": True,
          "file": f"results/candidates/{SHARD}.jsonl.zst"},
     ]  # fmt: skip
 
@@ -225,7 +225,7 @@ def test_the_text_of_a_trace_says_it_all() -> None:
     assert f"random seed {row_seed(1, 'good', 'generate_instructions')}" in text
     assert "iteration 1    score 5, expected score 4.75, selected" in lines
     assert "raw text       Fine. Score: 5" in lines
-    assert f"scored by      results/models/M0, key {key('models/M0')}" in lines
+    assert f"scored by      results/trained/M0, key {key('trained/M0')}" in lines
     unreadable = describe_trace(trace_example(RESULTS, "bad"))
     assert "iteration 1    no score: no_score, expected score 2.00, not selected" in unreadable
 
@@ -271,9 +271,9 @@ def test_candidates_of_other_shards_are_not_read() -> None:
 
 @pytest.mark.usefixtures("run")
 def test_the_model_that_wrote_is_found_by_its_weights() -> None:
-    before = key("models/backward")
-    make_rows("train_model", {"seed": []}, {"model": ("models/backward", "other weights")})
-    assert key("models/backward") != before
+    before = key("trained/backward")
+    make_rows("train_model", {"seed": []}, {"model": ("trained/backward", "other weights")})
+    assert key("trained/backward") != before
     written = trace_example(RESULTS, "good").instruction
     assert written is not None and written.model.key == before
 
@@ -299,19 +299,19 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
     failed = {"failure": "prompt_too_long"}
     asked = [{"id": "bad", "raw": "", "tokens": 0, "finished": False, **failed}]
     scored = [{"id": "bad", "raw": "", "score": None, "expected_score": None, **failed}]
-    models = {"model": ["results/models/backward"]}
+    models = {"model": ["results/trained/backward"]}
     make_rows("generate_instructions", models, {"instructions": (f"instructions/{SHARD}.jsonl.zst", asked)},
               spec={"random_seed": 2})  # fmt: skip
     make_rows("parse_scores", {}, {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", scored)}, spec="long")
     lines = describe_trace(trace_example(RESULTS, "bad"))
     assert "instruction    none: prompt_too_long" in lines
-    assert f"not asked      results/models/backward, key {key('models/backward')}" in lines
+    assert f"not asked      results/trained/backward, key {key('trained/backward')}" in lines
     assert "iteration 1    no score: prompt_too_long, not selected" in lines
 
     answers = [{"id": "held", "instruction": "Say bye.", "reference": "Bye.", "answer": "", **failed}]
     losses = {"loss": None, "tokens": 0, "pairs": [{"id": "held", "loss": None, "tokens": 0, **failed}]}
     outputs = {"loss": ("evaluation/M0/loss.json", losses), "answers": ("evaluation/M0/answers.jsonl.zst", answers)}
-    make_rows("evaluate_model", {"model": ["results/models/M0"]}, outputs, spec="long")
+    make_rows("evaluate_model", {"model": ["results/trained/M0"]}, outputs, spec="long")
     chances = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
     judged = {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", [{"id": "held", **chances}])}
     make_rows("judge_answers", {}, judged, spec="long")
@@ -325,7 +325,7 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
 
 @pytest.mark.usefixtures("run")
 @pytest.mark.parametrize(
-    "missing", [("instructions", "candidates", "iterations", "models"), ("segments", "candidates")]
+    "missing", [("instructions", "candidates", "iterations", "trained"), ("segments", "candidates")]
 )
 def test_stages_that_have_not_run_are_left_out(missing: tuple[str, ...]) -> None:
     for folder in missing:
@@ -441,7 +441,7 @@ def test_an_old_report_says_its_age(place: Path) -> None:
 def test_interrupted_work_says_what_it_holds(place: Path) -> None:
     scoring = start_work("score_candidates", "k1", "iterations/1/judgements/a.jsonl.zst")
     write_journal(scoring / "completions.jsonl", ["Score: 5"] * 3, end='{"id"')
-    training = start_work("train_model", "k2", "models/M1")
+    training = start_work("train_model", "k2", "trained/M1")
     for step in (90, 100):
         (training / f"checkpoints/whole-{step}").mkdir(parents=True)
     (training / "checkpoints/checkpoint-110").mkdir()
@@ -449,7 +449,7 @@ def test_interrupted_work_says_what_it_holds(place: Path) -> None:
     found = list_work(place)
     assert [(work.key, work.running, work.makes, work.held) for work in found] == [
         ("k1", False, "results/iterations/1/judgements/a.jsonl.zst", {"completions": 3}),
-        ("k2", False, "results/models/M1", {"step": 100}),
+        ("k2", False, "results/trained/M1", {"step": 100}),
         ("k3", False, None, {}),
     ]
     lines = describe_status(found, [])
@@ -468,7 +468,7 @@ def test_work_that_has_just_begun_or_ended_is_no_fault(place: Path, monkeypatch:
 
 @pytest.mark.usefixtures("run")
 def test_work_on_a_result_that_is_made_already_goes_on_no_more() -> None:
-    start_work("train_model", key("models/M1"))
+    start_work("train_model", key("trained/M1"))
     assert [work.makes for work in list_work(RESULTS)] == [None]
 
 
@@ -494,8 +494,8 @@ def test_finished_iterations_are_counted_in_order(place: Path) -> None:
 @pytest.mark.parametrize("arguments", [("status",), ("trace", "good"), ("gc", "--dry-run")])
 def test_asking_changes_nothing(arguments: tuple[str, ...]) -> None:
     write_journal(start_work("score_candidates", "k1") / "completions.jsonl", ["Score: 5"], end='{"id"')
-    make_old(stored("models/M1"))
-    shutil.rmtree(RESULTS / "models/M1")
+    make_old(stored("trained/M1"))
+    shutil.rmtree(RESULTS / "trained/M1")
     before = snapshot()
     main(arguments)
     assert snapshot() == before
@@ -517,16 +517,16 @@ def make_old(folder: Path) -> None:
 
 def make_unused(size: int = 1000) -> Path:
     """A result of `size` bytes that no path names any more."""
-    make_rows("train_model", {}, {"model": ("models/old", "x" * size)}, spec=f"old {size}")
-    folder = stored("models/old")
-    shutil.rmtree(RESULTS / "models/old")
+    make_rows("train_model", {}, {"model": ("trained/old", "x" * size)}, spec=f"old {size}")
+    folder = stored("trained/old")
+    shutil.rmtree(RESULTS / "trained/old")
     make_old(folder)
     return folder
 
 
 @pytest.mark.usefixtures("run")
 def test_unused_results_are_removed_and_the_others_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    folder, used = make_unused(), stored("models/M1")
+    folder, used = make_unused(), stored("trained/M1")
     make_old(used)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     expected = {"results": "results", "folders": [{"folder": str(folder), "bytes_freed": size}], "bytes_freed": size}
@@ -534,7 +534,7 @@ def test_unused_results_are_removed_and_the_others_stay(capsys: pytest.CaptureFi
     assert ask(capsys, "gc", "--dry-run") == {"dry_run": True, **expected}
     assert folder.exists()
     assert ask(capsys, "gc") == {"dry_run": False, **expected}
-    assert not folder.exists() and used.exists() and (RESULTS / "models/M1/model.safetensors").exists()
+    assert not folder.exists() and used.exists() and (RESULTS / "trained/M1/model.safetensors").exists()
     assert list((STORE / "damaged").iterdir()) == []
     main(["gc"])
     assert "Nothing to remove" in capsys.readouterr().out
@@ -571,7 +571,7 @@ def test_an_interrupted_removal_leaves_no_half_result(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("place")
 def test_work_that_no_job_wants_goes_unless_it_runs() -> None:
     folders = {name: start_work("train_model", name) for name in ("left", "running")}
-    wanted = start_work("train_model", "wanted", "models/M1")
+    wanted = start_work("train_model", "wanted", "trained/M1")
     for folder in (*folders.values(), wanted):
         os.utime(folder, (0, 0))
     with locked(folders["running"]):

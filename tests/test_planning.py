@@ -41,16 +41,16 @@ def test_the_plan_says_why_and_what_it_costs(run: Path) -> None:
     jobs = {job["output"]: job for job in ask(run, "plan")[0]}
     selection = jobs["results/iterations/1/curated.jsonl.zst"]
     assert selection["why"] == ["setting selection.top_n: 25 -> 20"]
-    training = jobs["results/models/M1"]
+    training = jobs["results/trained/M1"]
     assert training["state"] == "waits" and training["why"] == ["reads results/iterations/1/curated.jsonl.zst"]
-    made = next(r.manifest for r in list_results(run).values() if "models/M1" in r.names)
+    made = next(r.manifest for r in list_results(run).values() if "trained/M1" in r.names)
     assert training["seconds"] == made.seconds > 0
-    assert jobs["results/models/M0"]["state"] == "found"
+    assert jobs["results/trained/M0"]["state"] == "found"
 
 
 def test_the_plan_of_one_target(run: Path) -> None:
-    outputs = {job["output"] for job in ask(run, "plan", "results/models/M0")[0]}
-    assert "results/models/M0" in outputs and "results/models/M1" not in outputs
+    outputs = {job["output"] for job in ask(run, "plan", "results/trained/M0")[0]}
+    assert "results/trained/M0" in outputs and "results/trained/M1" not in outputs
 
 
 def test_without_the_records_of_snakemake(run: Path) -> None:
@@ -66,7 +66,7 @@ def test_without_the_records_of_snakemake(run: Path) -> None:
 
 
 def test_verify_names_what_is_damaged_or_missing(run: Path) -> None:
-    damaged, missing = run / "results/models/M1/model.safetensors", run / "results/seed/train.jsonl.zst"
+    damaged, missing = run / "results/trained/M1/model.safetensors", run / "results/seed/train.jsonl.zst"
     times = damaged.stat()
     damaged.chmod(0o644)
     with damaged.open("r+b") as stream:
@@ -80,10 +80,10 @@ def test_verify_names_what_is_damaged_or_missing(run: Path) -> None:
     scores.unlink()
     scores.write_text("{")
     faults = {fault["path"]: fault["fault"] for fault in ask(run, "verify", fails=True)[0]}
-    assert faults["results/models/M1"] == "damaged"
+    assert faults["results/trained/M1"] == "damaged"
     assert faults["results/seed/train.jsonl.zst"] == "missing"
     assert [path for path in faults if path.startswith("results/store/results/train_model/")]
-    assert faults.get("results/models/M0") != "damaged"
+    assert faults.get("results/trained/M0") != "damaged"
     assert faults[str(scores.parent.relative_to(run))] == "damaged"
     assert [path for path, fault in faults.items() if "/scores/" in path and fault == "damaged"]
 
@@ -116,7 +116,7 @@ def test_keep_accepts_a_selection_edited_by_hand(run: Path) -> None:
     assert [result["differences"] for result in kept] == [["edited by hand"]]
     snakemake(run)
     assert list(read_rows(path)) == rows[1:]
-    model = next(r.manifest for r in list_results(run).values() if "models/M1" in r.names)
+    model = next(r.manifest for r in list_results(run).values() if "trained/M1" in r.names)
     curated = next(r.manifest for r in list_results(run).values() if "iterations/1/curated" in r.names)
     assert model.inputs["augmented"][0].digest == curated.outputs["curated"][0].digest
     assert curated.kept

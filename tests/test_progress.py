@@ -163,7 +163,7 @@ def test_lines_of_the_log_name_the_job() -> None:
     code = (
         "from backtranslation.jobs.process import start_job\n"
         "from backtranslation.jobs.progress import log\n"
-        "start_job('train_model', 'results/models/M0.partial', 3)\n"
+        "start_job('train_model', 'results/trained/M0.partial', 3)\n"
         "log.info('ready')\n"
         "import os; print(os.environ['OMP_NUM_THREADS'])\n"
     )

@@ -74,14 +74,20 @@ def models(first: int, last: int = 2, shards: Iterable[str] = SHARDS) -> Compute
     compared = {pair for pair in compared if first == 0 or any(f"M{number}" in pair for number in changed)}
     return together(
         {
-            "train_model": names("models/M{}", changed),
+            "train_model": names("trained/M{}", changed),
             "evaluate_model": names("evaluation/M{}/loss", changed),
             "judge_answers": names("evaluation/judgements/{}", compared),
             "measure_truth": {"miniature/truth_report"},
         },
         *([scoring(later, shards), selection(later)] if later else []),
+        packages(last),
         REPORT,
     )
+
+
+def packages(last: int = 2) -> Computed:
+    """The folders of all models that are measured: their cards say how good they are, compared and by the truth."""
+    return {"package_model": names("models/M{}", range(last + 1))}
 
 
 def stages_that_import(run: Path, module: str) -> set[str]:
@@ -242,7 +248,7 @@ def test_prompt_changed_and_changed_back(run: Path) -> None:
     judge = run / "prompts" / "miniature" / "judge.jinja"
     edit(judge, "First answer", "FIRST answer")
     os.utime(judge, (946684800, 946684800))
-    assert rerun(run) == {"judge_answers": models(0)["judge_answers"]} | REPORT
+    assert rerun(run) == {"judge_answers": models(0)["judge_answers"]} | packages() | REPORT
     edit(judge, "FIRST answer", "First answer")
     os.utime(judge, (915148800, 915148800))
     assert rerun(run) == {}
@@ -285,7 +291,9 @@ def test_logic_that_changes_one_of_two_stages(run: Path) -> None:
     edit(run / "backtranslation/models/choices.py", "+ prompts.judge_label", '+ f"I say {prompts.judge_label}"')
     assert stages_that_import(run, "models.choices") == {"score_candidates", "judge_answers"}
     expected = together(scoring(ITERATIONS), models(0))
-    assert rerun(run) == {stage: expected[stage] for stage in ("score_candidates", "judge_answers", "build_report")}
+    assert rerun(run) == {
+        stage: expected[stage] for stage in ("score_candidates", "judge_answers", "package_model", "build_report")
+    }
 
 
 # The base model, and results
@@ -309,7 +317,11 @@ def test_weights_of_the_base_model_replaced_in_place(run: Path) -> None:
     weights = run / "backtranslation" / "miniature" / "base" / "model.safetensors"
     overwrite(weights, weights.stat().st_size - 40_000, bytes(40_000))
     assert rerun(run) == together(
-        {"train_model": {"models/backward"}}, augmentation(), scoring(ITERATIONS), selection(ITERATIONS), models(0)
+        {"train_model": {"trained/backward"}, "package_model": {"models/backward"}},
+        augmentation(),
+        scoring(ITERATIONS),
+        selection(ITERATIONS),
+        models(0),
     )
 
 
@@ -329,18 +341,22 @@ def test_damaged_result(run: Path) -> None:
 @pytest.mark.long
 def test_damaged_weights_that_keep_their_size_and_time(run: Path) -> None:
     """They are trained again, the same to the bit; the report shows how long the training took."""
-    model = run / "results" / "models" / "M1"
+    model = run / "results" / "trained" / "M1"
     whole = digest(model)
     overwrite(model / "model.safetensors", 100_000, b"damage")
-    assert "models/M1 is damaged, or was edited by hand" in snakemake(run, "--forcerun", "evaluate_model", fails=True)
+    assert "trained/M1 is damaged, or was edited by hand" in snakemake(run, "--forcerun", "evaluate_model", fails=True)
     shutil.rmtree(model)
-    assert rerun(run, "--forceall") == {"train_model": {"models/M1"}} | REPORT
+    packaged = {"package_model": {"models/M1"}}  # its weights are the same file
+    assert rerun(run, "--forceall") == {"train_model": {"trained/M1"}} | packaged | REPORT
     assert digest(model) == whole
 
 
 @pytest.mark.long
 def test_deleted_results_are_linked_again(run: Path) -> None:
-    gone = [run / "results" / name for name in ("segments", "models/M1", "iterations", "report", "evaluation/M2")]
+    gone = [
+        run / "results" / name
+        for name in ("segments", "models/M1", "trained/M1", "iterations", "report", "evaluation/M2")
+    ]
     for path in gone:
         shutil.rmtree(path)
     assert rerun(run, "--forceall") == {}

@@ -21,7 +21,7 @@ from backtranslation.corpus.seed import iterate_pairs
 from backtranslation.corpus.shards import list_shards
 from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
-from backtranslation.layout import MODEL, locate
+from backtranslation.layout import TRAINED_MODEL, locate
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import BaseModelSettings, looks_like_folder
 from backtranslation.settings.corpus import Corpus, SegmentFilters, Source
@@ -199,7 +199,7 @@ def model_faults(
 ) -> Iterator[str]:
     """Whether the models can be loaded, and whether the disk has room for those that are not trained yet."""
     names = [*forward_models(iterations, evaluation), *(["backward"] if iterations else [])]
-    missing = [name for name in names if not locate(results, MODEL, model=name).exists()]
+    missing = [name for name in names if not locate(results, TRAINED_MODEL, model=name).exists()]
     if missing or looks_like_folder(base_model.path):
         base = inspect_model(base_model.path, base_model.revision)
         yield from (f"config: base_model.path: {fault}" for fault in base.faults)

@@ -254,7 +254,7 @@ def _training_sets(results: Path, row_id: str, shard: str | None) -> Iterator[Tr
     """The training sets of the models there are that hold an example, or may hold it."""
     stored = _stored_training_files(layout.locate(results, layout.STORE))
     for path in sorted(
-        (path for _, path in layout.find(results, layout.MODEL)), key=lambda path: _model_order(path.name)
+        (path for _, path in layout.find(results, layout.TRAINED_MODEL)), key=lambda path: _model_order(path.name)
     ):
         manifest = _made(results, path)
         records = [*manifest.inputs["seed"], *manifest.inputs.get("augmented", [])] if manifest else []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from backtranslation.files import link_file
 from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.locks import locked_file, read_object
 from backtranslation.jobs.manifests import (
@@ -134,7 +135,7 @@ def _link(store: Path, stored: Path, named: Path, record: OutputRecord) -> None:
     else:
         # Whoever runs jobs may set the time of an output; shared with an earlier output, it would make that look new.
         shared = stored.stat().st_nlink > 1 + (named.exists() and named.samefile(stored))
-        link_file(stored, partial, copy=shared)
+        (shutil.copy2 if shared else link_file)(stored, partial)
     for name in record.files or {}:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         link_file(stored / name, partial / name)
@@ -143,17 +144,6 @@ def _link(store: Path, stored: Path, named: Path, record: OutputRecord) -> None:
         remove(replaced)
     partial.replace(named)
     remove(partial)  # a link that replaces another link to the same file stays
-
-
-def link_file(source: Path, target: Path, copy: bool = False) -> None:
-    """A hard link where the file system has them, a copy where not."""
-    if not copy:
-        try:
-            os.link(source, target)
-            return
-        except OSError:
-            pass
-    shutil.copy2(source, target)
 
 
 def remove(path: Path) -> None:

@@ -48,7 +48,8 @@ def _without_white_space(source: str) -> Iterator[str]:
             yield token
 
 
-DELIMITERS = {"block_begin": "{% ", "block_end": " %}", "variable_begin": "{{ ", "variable_end": " }}"}
+# Without the signs that some have, whose work is done.
+DELIMITERS = {"block_begin": "{%", "block_end": "%}", "variable_begin": "{{", "variable_end": "}}"}
 
 
 def _quote(text: str) -> str:

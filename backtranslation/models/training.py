@@ -48,6 +48,7 @@ from backtranslation.models.loading import (
     max_positions,
     resolve_precision,
 )
+from backtranslation.models.packaging import ADAPTER
 from backtranslation.models.packing import collate, pack
 from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.sharding import (
@@ -310,7 +311,9 @@ def save_model(
     folder: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Write a model folder, adapters merged, weights of `dtype`."""
+    """Write a model folder, weights of `dtype`. Adapters are merged; they alone lie in its folder ADAPTER, too."""
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder / ADAPTER)
     merged = cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else model
     # Its own configuration carries the dropout and the cache switch of the training.
     merged.config = load_config(base.path, base)
@@ -322,6 +325,14 @@ def save_model(
     merged.to(dtype=dtype)  # type: ignore[call-arg]
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter alone, in the format of peft; what base model it belongs to, `packaging` notes."""
+    # Else peft notes the folder that the base model lay in, and asks the hub about it.
+    model.peft_config["default"].base_model_name_or_path = ""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 class _RowTrainer(Trainer):

@@ -160,7 +160,7 @@ def make_real(folder: Path, changes: Mapping[str, Any]) -> Path:
 def test_a_training_goes_on_after_its_time_limit(cluster: Cluster, tmp_path: Path) -> None:
     """SLURM's signal ahead of the limit makes two workers save; the next job goes on from there."""
     run = make_real(tmp_path / "run", {"training": {"forward": {"epochs": 250, "processes": 2}}})
-    running = start(run, cluster, "results/models/M0")
+    running = start(run, cluster, "results/trained/M0")
     wait_for(lambda: bool(re.search(r"step \d+ of", read_log(run))), "training", 240)
     [job] = jobs_of(cluster, run, "M0")
     # SLURM looks every 30 s which jobs to warn and which to end.
