@@ -1,6 +1,7 @@
 """The command `backtranslation`: runs the workflow, and answers what people ask of a run.
 
-A table of subcommands, each with its options and a function that answers with a JSON value and with lines for people.
+A table of subcommands, each with its options and a function that answers with a JSON value and with lines for people;
+`run` and `chat` speak for themselves.
 Only parses and prints; what there is to think lies in the modules that the functions call.
 """
 
@@ -8,22 +9,28 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from io import TextIOWrapper
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
+from backtranslation.commands.conversation import answer_message, converse, open_conversation
 from backtranslation.commands.initialization import describe_configuration, write_configuration
 from backtranslation.commands.planning import describe_plan, plan_jobs
+from backtranslation.commands.publication import describe_publication, prepare_publication, publish
 from backtranslation.commands.removal import describe_removal, remove_unused
-from backtranslation.commands.results_folder import name_results, name_stores, results_of
+from backtranslation.commands.results_folder import find_model, name_results, name_stores, results_of
 from backtranslation.commands.status import describe_status, list_iterations, list_work, status_value
 from backtranslation.commands.trace import describe_trace, trace_example
 from backtranslation.commands.verification import describe_faults, describe_kept, keep_paths, verify_results
-from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs
+from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs, read_configfiles
+from backtranslation.errors import UserError
 from backtranslation.jobs.process import printable, run_script
+from backtranslation.settings.base_model import ModelLoading
 
 Reply = tuple[Any, list[str]]
 
@@ -32,12 +39,13 @@ Reply = tuple[Any, list[str]]
 class Command:
     """A subcommand: its options are added to a parser, `answer` gives a JSON value and the same in lines.
 
-    Of one that `finds_faults`, a value that is not empty ends in exit code 1.
+    Of one that `finds_faults`, a value that is not empty ends in exit code 1. One that talks has said all by itself.
     """
 
     add_options: Callable[[argparse.ArgumentParser], None]
-    answer: Callable[[argparse.Namespace], Reply]
+    answer: Callable[[argparse.Namespace], Reply | None]
     finds_faults: bool = False
+    talks: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(args: argparse.Namespace) -> None:
     """Answer, print, and say by the exit code whether faults were found."""
-    value, lines = args.command.answer(args)
-    print_answer((value, lines), args.json)
-    if args.command.finds_faults and value:
+    reply = args.command.answer(args)
+    if reply is None:
+        return
+    print_answer(reply, args.json)
+    if args.command.finds_faults and reply[0]:
         sys.exit(1)
 
 
@@ -69,20 +79,33 @@ def build_parser() -> argparse.ArgumentParser:
         description = command.answer.__doc__ or ""
         subparser = subparsers.add_parser(name, help=description.split(".")[0], description=description)
         command.add_options(subparser)
-        subparser.add_argument("--json", action="store_true", help="print JSON instead of text")
+        if not command.talks:
+            subparser.add_argument("--json", action="store_true", help="print JSON instead of text")
         subparser.set_defaults(command=command)
     return parser
 
 
 def print_answer(answer: Reply, as_json: bool) -> None:
-    """Print to standard output; a reader that has had enough, such as `head`, is no fault."""
+    """Print to standard output."""
     value, lines = answer
-    text = json.dumps(value, indent=2) if as_json else printable("\n".join(lines))
-    encoding = sys.stdout.encoding
+    with reader_may_leave():
+        print(json.dumps(value, indent=2) if as_json else printable("\n".join(lines)), flush=True)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Let standard output show any text; a reader that has had enough, such as `head`, is no fault."""
+    accept_any_text(sys.stdout)
     try:
-        print(text.encode(encoding, errors="replace").decode(encoding), flush=True)
+        yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+
+
+def accept_any_text(stream: TextIO) -> None:
+    """Let replacement characters stand for what the encoding of a stream does not have."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 def add_workflow_options(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +151,31 @@ def add_gc_options(parser: argparse.ArgumentParser) -> None:
         "--keep-days", type=float, default=0, metavar="N", help="keep what was used in the last N days (default: 0)"
     )
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, only say what would go")
+    add_workflow_options(parser)
+
+
+def add_push_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `push`."""
+    parser.add_argument(
+        "folder", metavar="FOLDER",
+        help="of a model, an adapter or an exported data set; or the name of a model of the run, such as M1",
+    )  # fmt: skip
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="repository on the hub; made if need be")
+    parser.add_argument("--public", action="store_true", help="let all see it (default: private)")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing, only say what would go")
+    add_workflow_options(parser)
+
+
+def add_chat_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `chat`."""
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL",
+        help="a folder, a name on the hub, or the name of a model of the run (default: the last M of the run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "prompt", nargs="?", metavar="PROMPT",
+        help="print the answer to this alone (default: what comes through a pipe, else a chat)",
+    )  # fmt: skip
     add_workflow_options(parser)
 
 
@@ -197,6 +245,30 @@ def gc(args: argparse.Namespace) -> Reply:
     return value, [name_results(results), *describe_removal(unused, args.dry_run)]
 
 
+def push(args: argparse.Namespace) -> Reply:
+    """Upload a model or a data set to the Hugging Face hub, with the token in HF_TOKEN. Killed, it can run again."""
+    folder = Path(find_model(args.folder, args.configfile, args.snakefile))
+    publication = prepare_publication(folder, args.repo, private=not args.public)
+    address = None if args.dry_run else publish(publication)
+    return {"address": address, **asdict(publication)}, describe_publication(publication, address)
+
+
+def chat(args: argparse.Namespace) -> None:
+    """Talk to a model in the terminal. It gets plain chat messages, and answers with the sampling of its folder."""
+    path = find_model(args.model, args.configfile, args.snakefile)
+    accept_any_text(sys.stdin)
+    prompt = args.prompt if args.prompt is not None or sys.stdin.isatty() else sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        raise UserError("no prompt: give one after the model, or through a pipe")
+    loading = read_configfiles(args.configfile).base_model.loading() if args.configfile else ModelLoading()
+    conversation = open_conversation(path, loading)
+    with reader_may_leave():
+        if prompt is None:
+            converse(conversation, path)
+        else:
+            answer_message(conversation, prompt.strip())
+
+
 COMMANDS = {
     "init": Command(add_init_options, init),
     "plan": Command(add_plan_options, plan),
@@ -205,6 +277,8 @@ COMMANDS = {
     "verify": Command(add_workflow_options, verify, finds_faults=True),
     "keep": Command(add_keep_options, keep),
     "gc": Command(add_gc_options, gc),
+    "chat": Command(add_chat_options, chat, talks=True),
+    "push": Command(add_push_options, push),
 }
 
 

@@ -1,5 +1,6 @@
 """The results folder that a command speaks of."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,30 @@ def _only_folder(snakefile: Path, jobs: Sequence[WorkflowJob]) -> Path:
             f" --snakefile {SNAKEFILE} and the --configfile of its run alone"
         )
     return first
+
+
+def find_model(named: str | None, configfiles: list[Path], snakefile: Path | None) -> str:
+    """A model by its folder, its name in the run that is meant (`M1`), or on the hub; by default the run's last `M`.
+
+    Raises UserError, with the names of the models there, if there is no such folder beside them.
+    """
+    if named is not None and ("/" in named or Path(named).is_dir()):
+        if not Path(named).is_dir() and (others := _models_in(Path(named).parent)):
+            raise UserError(f"{named}: no model there; there are {', '.join(others)}")
+        return named
+    results = results_of(configfiles, snakefile)
+    models = {found["model"]: path for found, path in layout.find(results, layout.MODEL)}
+    iterations = [int(name[1:]) for name in models if re.fullmatch(r"M\d+", name)]
+    name = named or f"M{max(iterations, default=1)}"
+    if name not in models:
+        there = f"there are {', '.join(models)}" if models else "none is finished"
+        raise UserError(f"{results} has no model {name} ({there}); a model may also be named by its folder")
+    return str(models[name])
+
+
+def _models_in(folder: Path) -> list[str]:
+    """Names of the folders in a folder that hold a model."""
+    return sorted(path.parent.name for path in folder.glob("*/config.json"))
 
 
 def name_results(results: Path) -> str:
