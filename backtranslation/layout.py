@@ -18,10 +18,10 @@ MINIATURE_TRUTH = "<results>/miniature/truth.jsonl"
 TRUTH_MEASURES = "<results>/miniature/truth_report.json"
 
 # 1. Segments
-EXTRACTED_SEGMENTS = "<results>/segments/extracted/{shard}.jsonl.zst"
-EXTRACTION_FUNNEL = "<results>/segments/extracted/{shard}.funnel.json"
+EXTRACTED_SEGMENTS = "<results>/extraction/{shard}.jsonl.zst"
+EXTRACTION_FUNNEL = "<results>/extraction/{shard}.funnel.json"
 SEGMENTS = "<results>/segments/{shard}.jsonl.zst"
-FUNNEL = "<results>/segments/funnel.tsv"
+FUNNEL = "<results>/extraction/funnel.tsv"
 
 # 2. Human-written pairs
 SEED = "<results>/seed/train.jsonl.zst"

@@ -32,8 +32,8 @@ rule extract_segments:
     input:
         "pages/{shard}.jsonl",
     output:
-        "results/segments/extracted/{shard}.jsonl.zst",
-        "results/segments/extracted/{shard}.funnel.json",
+        "results/extraction/{shard}.jsonl.zst",
+        "results/extraction/{shard}.funnel.json",
     shell:
         "touch {output}"
 
@@ -50,12 +50,12 @@ rule prepare_seed:
 
 rule deduplicate_segments:
     input:
-        expand("results/segments/extracted/{shard}.jsonl.zst", shard=SHARDS),
-        expand("results/segments/extracted/{shard}.funnel.json", shard=SHARDS),
+        expand("results/extraction/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/extraction/{shard}.funnel.json", shard=SHARDS),
         "results/seed/held_out.jsonl.zst",
     output:
         expand("results/segments/{shard}.jsonl.zst", shard=SHARDS),
-        "results/segments/funnel.tsv",
+        "results/extraction/funnel.tsv",
     shell:
         "touch {output}"
 
@@ -152,7 +152,7 @@ rule judge_answers:
 
 rule build_report:
     input:
-        "results/segments/funnel.tsv",
+        "results/extraction/funnel.tsv",
         "results/seed/train.jsonl.zst",
         "results/seed/held_out.jsonl.zst",
         "results/training/backward.tsv",

@@ -106,7 +106,7 @@ def build_run() -> None:
          "file": "page.warc.gz", "record_offset": 7, "heading_path": ["Top", "Below"]}
         for name, text in SEGMENTS.items()
     ]  # fmt: skip
-    extracted = f"segments/extracted/{SHARD}.jsonl.zst"
+    extracted = f"extraction/{SHARD}.jsonl.zst"
     make_rows("extract_segments", {"pages": ["page.warc.gz"]}, {"segments": (extracted, segments)})
     kept = f"segments/{SHARD}.jsonl.zst"
     make_rows("deduplicate_segments", {"extracted": [f"results/{extracted}"]}, {"segments": (kept, segments[:3])})
@@ -325,7 +325,7 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
 
 @pytest.mark.usefixtures("run")
 @pytest.mark.parametrize(
-    "missing", [("instructions", "candidates", "iterations", "trained"), ("segments", "candidates")]
+    "missing", [("instructions", "candidates", "iterations", "trained"), ("extraction", "segments", "candidates")]
 )
 def test_stages_that_have_not_run_are_left_out(missing: tuple[str, ...]) -> None:
     for folder in missing:

@@ -124,7 +124,7 @@ def test_a_wheel_in_a_fresh_environment_of_the_locked_releases_runs_the_workflow
 
     assert run("backtranslation", "--version").split() == ["backtranslation", wheel.name.split("-")[1]]
     assert "generate_miniature_world" in run("backtranslation", "run", "--dry-run")
-    run("backtranslation", "run", "--cores", "2", "results/segments/funnel.tsv")
+    run("backtranslation", "run", "--cores", "2", "results/extraction/funnel.tsv")
     planned = {job["stage"]: job["state"] for job in json.loads(run("backtranslation", "plan", "--json"))}
     assert (planned["deduplicate_segments"], planned["build_report"]) == ("found", "waits")
     assert "Nothing is running" in run("backtranslation", "status")

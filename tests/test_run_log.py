@@ -216,8 +216,8 @@ def test_at_the_end_stands_what_came_out(tmp_path: Path) -> None:
     funnel = (
         "source\tshard\tstep\tcount\na\ta-1\trecords/read\t9\na\ta-1\tsegments/extracted\t7\na\ta-1\tsegments/kept\t5\n"
     )
-    (results / "segments").mkdir(parents=True)
-    (results / "segments/funnel.tsv").write_text(funnel)
+    (results / "extraction").mkdir(parents=True)
+    (results / "extraction/funnel.tsv").write_text(funnel)
     write_json(results / "evaluation/M0/loss.json", {"loss": 1.25, "tokens": 8, "pairs": []})
     write_json(results / "evaluation/M1/loss.json", {"loss": None, "tokens": 0, "pairs": []})
     (results / "report").mkdir()

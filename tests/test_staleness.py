@@ -206,7 +206,7 @@ def test_two_settings_swap_their_values(run: Path) -> None:
     capitals, symbols = filters["max_header_capitals"], filters["max_symbol_share"]
     assert capitals != symbols
     change_settings(run, {"corpus": {"filters": {"max_header_capitals": symbols, "max_symbol_share": capitals}}})
-    assert rerun(run) == {"extract_segments": names("segments/extracted/{}", SHARDS)} | REPORT
+    assert rerun(run) == {"extract_segments": names("extraction/{}", SHARDS)} | REPORT
 
 
 @pytest.mark.long
@@ -232,7 +232,7 @@ def test_one_more_corpus_file(run: Path) -> None:
     change_settings(run, {"corpus": {"sources": sources}})
     own = ["own-apples"]
     assert rerun(run) == together(
-        {"extract_segments": {"segments/extracted/own-apples"}, "deduplicate_segments": {"segments/funnel"}},
+        {"extract_segments": {"extraction/own-apples"}, "deduplicate_segments": {"extraction/funnel"}},
         augmentation(own),
         scoring([1], own),
         selection([1]),
@@ -272,8 +272,8 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
     }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert rerun(run) == {
-        "extract_segments": names("segments/extracted/{}", SHARDS),
-        "deduplicate_segments": {"segments/funnel"},
+        "extract_segments": names("extraction/{}", SHARDS),
+        "deduplicate_segments": {"extraction/funnel"},
         "filter_instructions": augmentation()["filter_instructions"],
     }
 
@@ -334,7 +334,7 @@ def test_damaged_result(run: Path) -> None:
     segments.touch()
     assert "miniature-pages-1.jsonl.zst is damaged, or was edited by hand" in snakemake(run, fails=True)
     segments.unlink()
-    assert rerun(run, "--forceall") == {"deduplicate_segments": {"segments/funnel"}}
+    assert rerun(run, "--forceall") == {"deduplicate_segments": {"extraction/funnel"}}
     assert digest(segments) == whole
 
 

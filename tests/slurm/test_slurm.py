@@ -184,7 +184,7 @@ def read_log(run: Path) -> str:
 
 
 SHARD = "miniature-pages-1"
-SEGMENTS = f"results/segments/extracted/{SHARD}.jsonl.zst"
+SEGMENTS = f"results/extraction/{SHARD}.jsonl.zst"
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["there", "there and back"])
