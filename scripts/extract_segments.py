@@ -1,8 +1,8 @@
 """Cut the passages under headers out of the pages of one shard, and drop what is no good passage.
 
-Writes rows {"id", "text", "url", "source", "shard", "file", "record_offset", "heading_path"}, the text as Markdown, and
-the funnel: how many records, sections and segments there were, and why which of them were left out. Stops, with counts
-and examples, if too many records cannot be used.
+Writes rows {"id", "text", "url", "source", "shard", "file", "record_offset", "heading_path", "license"}, the text as
+Markdown, the license null where the page has none, and the funnel: how many records, sections and segments there were,
+and why which of them were left out. Stops, with counts and examples, if too many records cannot be used.
 """
 
 from backtranslation.corpus.extraction import extract_rows

@@ -70,7 +70,7 @@ def test_segments_can_be_traced_to_their_page(tmp_path: Path) -> None:
     result = extract(path, tmp_path)
     assert result.returncode == 0, result.stderr
     first, second = rows_of(tmp_path / "web-a.jsonl.zst")
-    assert list(first) == ["id", "text", "url", "source", "shard", "file", "record_offset", "heading_path"]
+    assert list(first) == ["id", "text", "url", "source", "shard", "file", "record_offset", "heading_path", "license"]
     assert (first["url"], first["source"], first["shard"]) == ("https://example.org/1", "web", "web-a")
     assert (second["heading_path"], second["file"]) == (["Garden 2"], "a.warc.gz")
     assert path.read_bytes()[second["record_offset"] :].startswith(b"\x1f\x8b")

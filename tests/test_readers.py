@@ -353,6 +353,29 @@ def test_parquet_with_chosen_columns(tmp_path: Path) -> None:
         read(path, "parquet")
 
 
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_a_licence_is_a_name_and_whatever_else_is_none(tmp_path: Path, file_format: str) -> None:
+    path, names = tmp_path / f"a.{file_format}", ["CC-BY-4.0", " https://example.org/terms ", "", None, "x" * 1001]
+    rows: list[dict[str, object]] = [{"text": "one", "terms": name} for name in names]
+    if file_format == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        rows += [{"text": "one", "terms": 7}, {"text": "one", "terms": "a \ud800"}, {"text": "one"}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, _ = read(path, file_format, fields=Fields(license_field="terms"))
+    found = [document.license for document in documents]
+    assert found[:5] == ["CC-BY-4.0", "https://example.org/terms", None, None, None]
+    assert found[5:] == ([] if file_format == "parquet" else [None, "a ?", None])
+    assert {document.license for document in read(path, file_format)[0]} == {None}
+
+
+def test_two_columns_called_license_stop_nothing(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["one"])] * 3, names=["text", "license", "license"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    documents, _ = read(tmp_path / "a.parquet", "parquet")
+    assert [(document.content, document.license) for document in documents] == [("one", None)]
+
+
 def test_parquet_with_values_that_python_has_not(tmp_path: Path) -> None:
     data = pa.array([b"one", b"\xff\xff\xff", b"three \xff" + b"." * 100]).cast(pa.binary())
     texts = pa.StringArray.from_buffers(len(data), data.buffers()[1], data.buffers()[2])

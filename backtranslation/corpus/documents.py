@@ -6,6 +6,7 @@ from backtranslation.corpus.decoding import decode_text
 from backtranslation.jobs.bounds import Items
 from backtranslation.tally import Tally
 
+MAX_LICENSE = 1000  # characters: every segment carries it, and a text of pages is no name of a licence
 MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, however short the page
 
 
@@ -14,7 +15,8 @@ class Document:
     """One page or text, and where it came from.
 
     `record_offset` is a byte offset in WARC files and (uncompressed) JSON lines, a row number in Parquet, 0 in HTML
-    files. `file` is the file's name, below the folder where the input is a folder.
+    files. `file` is the file's name, below the folder where the input is a folder. `license` is what a row says of it,
+    a name or an address; None where it says nothing.
     """
 
     content: str
@@ -22,6 +24,7 @@ class Document:
     url: str
     file: str
     record_offset: int
+    license: str | None = None
 
 
 @dataclass

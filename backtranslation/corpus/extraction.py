@@ -101,4 +101,5 @@ def segment_row(passage: Passage, document: Document, shard: ShardIdentity) -> R
         "file": document.file,
         "record_offset": document.record_offset,
         "heading_path": list(passage.heading_path),
+        "license": document.license,
     }

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from backtranslation.corpus.archives import read_archive
-from backtranslation.corpus.documents import Document, Share, has_too_many_tags, is_garbled, usable_text
+from backtranslation.corpus.documents import (
+    MAX_LICENSE,
+    Document,
+    Share,
+    has_too_many_tags,
+    is_garbled,
+    usable_text,
+)
 from backtranslation.corpus.shards import FOLDER_FORMATS, HTML_SUFFIXES, TEXT_SUFFIXES, ShardIdentity
 from backtranslation.errors import DataError
 from backtranslation.files import open_binary, writable
@@ -138,6 +145,7 @@ def _read_parquet(path: Path, fields: Fields, share: Share, max_bytes: int, tall
         table = parquet.ParquetFile(path, buffer_size=1 << 20)
         names = table.schema_arrow.names
         columns = [name for name in (fields.url_field, fields.text_field, fields.html_field) if name in names]
+        columns += [fields.license_field] if names.count(fields.license_field) == 1 else []  # it stops nothing
         if not {fields.text_field, fields.html_field} & set(columns):
             raise DataError(f"{path}: no column {fields.text_field!r} or {fields.html_field!r}")
         if repeated := [name for name in columns if names.count(name) > 1]:
@@ -184,4 +192,12 @@ def _row_document(
     elif is_garbled(content):
         tally.refuse("records/not text", where)
     elif not (html and has_too_many_tags(content, where, tally)):
-        yield Document(writable(content), bool(html), writable(url) if isinstance(url, str) else "", file, offset)
+        address = writable(url) if isinstance(url, str) else ""
+        licence = _licence(row.get(fields.license_field))
+        yield Document(writable(content), bool(html), address, file, offset, licence)
+
+
+def _licence(given: Any) -> str | None:
+    """The name of a licence, or None for what is none: a page without one is a page all the same."""
+    name = writable(given).strip() if isinstance(given, str) else ""
+    return name if 0 < len(name) <= MAX_LICENSE else None

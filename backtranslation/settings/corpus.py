@@ -15,6 +15,9 @@ class Fields(Slice):
         "text", description="JSONL and Parquet: field of plain text or Markdown, used where there is no HTML"
     )
     html_field: str = Field("html", description="JSONL and Parquet: field of the page as HTML")
+    license_field: str = Field(
+        "license", description="JSONL and Parquet: field of the page's licence; pages need not have it"
+    )
 
 
 class Source(Fields):
@@ -35,7 +38,7 @@ class Source(Fields):
 
     def fields(self) -> Fields:
         """The settings that say how a row is read."""
-        return Fields(url_field=self.url_field, text_field=self.text_field, html_field=self.html_field)
+        return Fields(**self.only(*Fields.model_fields))
 
 
 class SegmentSettings(Slice):
