@@ -2,10 +2,9 @@
 
 Writes a model folder (Hugging Face format, safetensors, tokenizer with its chat template) and a table of the training
 (tab-separated: step, loss in nats per reply token, learning_rate, tokens, seconds, tokens_per_second). How many pairs
-it learnt from, and how many were left out, is a JSON object {kind of pair: {"used", "left_out": {reason: number}}}.
+it learnt from, and which were left out, is a JSON object {kind of pair: {"used", "left_out": {id: reason}}}.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -60,7 +59,7 @@ def train_model(
     chat_template: for a model that has none, .jinja
     model: folder of the model
     losses: table of the training, .tsv
-    pairs: how many pairs it learnt from, and why others were left out, .json
+    pairs: how many pairs it learnt from, and which were left out and why, .json
     """
     training = spec.training
     if 0 < workplace.gpus < training.processes:
@@ -98,7 +97,7 @@ def train_model(
         encode = encode_backward if spec.task == "backward" else encode_forward
         encode_row = partial(encode, with_user_turns(tokenizer, turn), max_length=training.max_length)
         usable, left_out = encode_usable(rows, encode_row, spec.limits)
-        counts[kind] = {"used": len(usable), "left_out": Counter(left_out.values())}
+        counts[kind] = {"used": len(usable), "left_out": left_out}
         learnt += usable
     fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed)
     write_json(pairs, counts)  # in every process, and the same

@@ -92,8 +92,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     )
     (folder / "log.tsv").write_text(LOG)
+    left_out = {"one": EVIL, "two": EVIL}
     write_json(
-        folder / "pairs.json", {"seed": {"used": 9, "left_out": {}}, "augmented": {"used": 3, "left_out": {EVIL: 2}}}
+        folder / "pairs.json", {"seed": {"used": 9, "left_out": {}}, "augmented": {"used": 3, "left_out": left_out}}
     )
     (folder / "funnel.tsv").write_text(
         f"source\tshard\tstep\tcount\na\ta-1\trecords/read\t10\na\ta-1\trecords/{EVIL}\t3\n"

@@ -155,8 +155,8 @@ def test_an_over_long_seed_pair_is_left_out_of_a_training_and_counted(
     assert done.returncode == 0, done.stderr
     assert "skipped, target_too_long: row endless: its target of" in done.stderr
     assert json.loads((tmp_path / "run/model.pairs.json").read_text()) == {
-        "seed": {"used": 32, "left_out": {"target_too_long": 1}},
-        "augmented": {"used": 1, "left_out": {"target_too_long": 1}},
+        "seed": {"used": 32, "left_out": {"endless": "target_too_long"}},
+        "augmented": {"used": 1, "left_out": {"long": "target_too_long"}},
     }
     write_rows(tmp_path / "seed.jsonl.zst", [{**row, "response": ENDLESS} for row in seed])
     done = subprocess.run(arguments, capture_output=True, text=True)

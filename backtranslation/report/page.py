@@ -198,10 +198,10 @@ def _funnel_step(step: str, by_source: dict[str, int]) -> FunnelStep:
 
 
 def count_training_pairs(counts: Mapping[str, Row]) -> TrainingPairs:
-    """Add up {kind of pair: {"used", "left_out": {reason: number}}}."""
+    """Add up {kind of pair: {"used", "left_out": {id: reason}}}."""
     left_out: Counter[str] = Counter()
     for count in counts.values():
-        left_out.update(count["left_out"])
+        left_out.update(count["left_out"].values())
     return TrainingPairs(sum(count["used"] for count in counts.values()), dict(left_out))
 
 
