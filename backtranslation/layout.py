@@ -43,7 +43,7 @@ SCORE_TABLE = "<results>/iterations/{iteration}/scores.parquet"
 CURATED = "<results>/iterations/{iteration}/curated.jsonl.zst"
 
 # 7. Evaluation
-HELD_OUT_LOSS = "<results>/evaluation/{model}/loss.json"
+HELD_OUT_LOSS = "<results>/evaluation/losses/{model}.json"
 ANSWERS = "<results>/evaluation/{model}/answers.jsonl.zst"
 JUDGEMENTS = "<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst"
 

@@ -132,7 +132,7 @@ rule evaluate_model:
         "results/seed/held_out.jsonl.zst",
         "prompt.jinja",
     output:
-        "results/evaluation/{model}/loss.json",
+        "results/evaluation/losses/{model}.json",
         "results/evaluation/{model}/answers.jsonl.zst",
     shell:
         "touch {output}"
@@ -162,7 +162,7 @@ rule build_report:
         expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS[-1:], shard=SHARDS),
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
         expand("results/training/{model}.tsv", model=MODELS),
-        expand("results/evaluation/{model}/loss.json", model=MODELS),
+        expand("results/evaluation/losses/{model}.json", model=MODELS),
         expand("results/evaluation/{model}/answers.jsonl.zst", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
     output:

@@ -159,7 +159,7 @@ def build_run() -> None:
         make_rows(
             "evaluate_model",
             {"held_out": ["results/seed/held_out.jsonl.zst"], "model": [f"results/trained/{model}"]},
-            {"loss": (f"evaluation/{model}/loss.json", losses),
+            {"loss": (f"evaluation/losses/{model}.json", losses),
              "answers": (f"evaluation/{model}/answers.jsonl.zst", answers)},
         )  # fmt: skip
     judged = [{"id": "held", **CHANCES}]
@@ -310,7 +310,7 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
 
     answers = [{"id": "held", "instruction": "Say bye.", "reference": "Bye.", "answer": "", **failed}]
     losses = {"loss": None, "tokens": 0, "pairs": [{"id": "held", "loss": None, "tokens": 0, **failed}]}
-    outputs = {"loss": ("evaluation/M0/loss.json", losses), "answers": ("evaluation/M0/answers.jsonl.zst", answers)}
+    outputs = {"loss": ("evaluation/losses/M0.json", losses), "answers": ("evaluation/M0/answers.jsonl.zst", answers)}
     make_rows("evaluate_model", {"model": ["results/trained/M0"]}, outputs, spec="long")
     chances = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
     judged = {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", [{"id": "held", **chances}])}

@@ -218,8 +218,8 @@ def test_at_the_end_stands_what_came_out(tmp_path: Path) -> None:
     )
     (results / "extraction").mkdir(parents=True)
     (results / "extraction/funnel.tsv").write_text(funnel)
-    write_json(results / "evaluation/M0/loss.json", {"loss": 1.25, "tokens": 8, "pairs": []})
-    write_json(results / "evaluation/M1/loss.json", {"loss": None, "tokens": 0, "pairs": []})
+    write_json(results / "evaluation/losses/M0.json", {"loss": 1.25, "tokens": 8, "pairs": []})
+    write_json(results / "evaluation/losses/M1.json", {"loss": None, "tokens": 0, "pairs": []})
     (results / "report").mkdir()
     (results / "report/index.html").touch()
     assert describe_outcome(results) == [

@@ -75,7 +75,7 @@ def models(first: int, last: int = 2, shards: Iterable[str] = SHARDS) -> Compute
     return together(
         {
             "train_model": names("trained/M{}", changed),
-            "evaluate_model": names("evaluation/M{}/loss", changed),
+            "evaluate_model": names("evaluation/losses/M{}", changed),
             "judge_answers": names("evaluation/judgements/{}", compared),
             "measure_truth": {"miniature/truth_report"},
         },
