@@ -34,6 +34,7 @@ rule all:
         layout.REPORT,
         layout.SETTINGS,
         expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS),
+        layout.RESULTS_CARD,
 
 
 RUN_LOG = None

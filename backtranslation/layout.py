@@ -53,6 +53,7 @@ MODEL = "<results>/models/{model}"
 # 9. Report
 REPORT = "<results>/report/index.html"
 SETTINGS = "<results>/settings.json"
+RESULTS_CARD = "<results>/README.md"
 
 STORE = "<results>/store"
 

@@ -20,6 +20,7 @@ from backtranslation.commands.workflow_jobs import (
 )
 from backtranslation.corpus.shards import list_shards
 from backtranslation.errors import UserError
+from backtranslation.export.results_card import results_card
 from backtranslation.jobs.content_digests import file_states
 from backtranslation.jobs.leases import visible_gpus
 from backtranslation.jobs.manifests import short_digest
@@ -27,7 +28,7 @@ from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import StageCall
 from backtranslation.settings.base_model import name_on_hub, looks_like_folder
 from backtranslation.settings.miniature import miniature_files
-from backtranslation.settings.run import load_settings, model_names
+from backtranslation.settings.run import comparisons, load_settings, model_names
 from backtranslation.settings.slices import spec
 from backtranslation.shipped import PACKAGE, SCRIPTS, WORKFLOW, find_file
 from snakemake.logging import logger
@@ -46,6 +47,7 @@ except UserError as error:
 
 MODELS = model_names(settings)
 ITERATIONS = range(1, settings.iterations + 1)
+COMPARISONS = comparisons(settings)
 STORE = layout.locate(settings.results, layout.STORE)
 
 # How every rule calls its script, whatever prefix another workflow gives its shell. The shell and `tee` ignore SIGTERM,

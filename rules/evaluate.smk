@@ -3,14 +3,6 @@
 Needs: the models and the held-out pairs. Gives: losses and answers of every model, judgements of every comparison.
 """
 
-# Every model against the one before it; the last one also against M0 and against the control.
-COMPARISONS = list(
-    dict.fromkeys(
-        [(f"M{iteration}", f"M{iteration - 1}") for iteration in ITERATIONS]
-        + [(f"M{settings.iterations}", other) for other in ("M0", "unselected") if other in MODELS and ITERATIONS]
-    )
-)
-
 
 rule evaluate_model:
     """Measure the loss on the held-out pairs, and answer their instructions."""

@@ -1,6 +1,6 @@
 """Step 9: everything -> one page that opens offline.
 
-Needs: the results of every other step. Gives: the report, and the settings of the run beside the results.
+Needs: the results of every other step. Gives: the report, and beside the results the settings of the run and a card.
 """
 
 
@@ -15,6 +15,19 @@ rule write_settings:
         settings=settings.model_dump_json(indent=2),
     shell:
         "printf '%s\\n' {params.settings:q} > {output.settings:q} 2> {log:q}"
+
+
+rule write_results_card:
+    """Say what lies where in the results folder, in the form from which `datasets` reads it."""
+    output:
+        card=layout.RESULTS_CARD,
+    log:
+        layout.log_of("write_results_card"),
+    localrule: True
+    params:
+        card=results_card(Path(settings.results).name, ITERATIONS, MODELS, COMPARISONS),
+    shell:
+        "printf '%s' {params.card:q} > {output.card:q} 2> {log:q}"
 
 
 rule build_report:

@@ -174,6 +174,11 @@ def test_commands_in_the_folder_of_another_workflow_speak_of_its_results(tmp_pat
     snakemake(tmp_path / "here", "out/seed/train.jsonl.zst")
     assert run(tmp_path / "here", *command).startswith("Results folder: out\n")
     assert "Results folder: out" in run(tmp_path / "here", "backtranslation.commands.command_line", "gc", "--dry-run")
+    export = ("backtranslation.commands.command_line", "export", "curated", "data")
+    assert "out/settings.json: not there yet" in run(tmp_path / "here", *export, fails=True)
+    snakemake(tmp_path / "here", "out/settings.json")
+    missing = "out/iterations/2/curated.jsonl.zst: not there yet: run the workflow first"
+    assert missing in run(tmp_path / "here", *export, fails=True)
 
 
 def test_a_module_without_a_base_model_changes_the_default_run(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from backtranslation.commands.conversation import answer_message, converse, open_conversation
+from backtranslation.commands.export import EXPORTS, describe_export
 from backtranslation.commands.initialization import describe_configuration, write_configuration
 from backtranslation.commands.planning import describe_plan, plan_jobs
 from backtranslation.commands.publication import describe_publication, prepare_publication, publish
@@ -29,6 +30,7 @@ from backtranslation.commands.trace import describe_trace, trace_example
 from backtranslation.commands.verification import describe_faults, describe_kept, keep_paths, verify_results
 from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs, read_configfiles
 from backtranslation.errors import UserError
+from backtranslation.export.pairs import FORMATS
 from backtranslation.jobs.process import printable, run_script
 from backtranslation.settings.base_model import ModelLoading
 
@@ -145,6 +147,46 @@ def add_trace_options(parser: argparse.ArgumentParser) -> None:
     add_workflow_options(parser)
 
 
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `export`: which data set, and in what form."""
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    for name, write in EXPORTS.items():
+        description = write.__doc__ or ""
+        kind = kinds.add_parser(name, help=description.rstrip("."), description=description)
+        kind.add_argument("folder", type=Path, metavar="FOLDER", help="where to write; an earlier export is replaced")
+        if name == "training":
+            kind.add_argument("--model", metavar="NAME", help="backward, M0, M1, ... (default: the last)")
+        elif name in ("curated", "candidates"):
+            kind.add_argument("--iteration", type=int, metavar="N", help="default: the last")
+        if name not in ("answers", "judgements"):
+            add_pair_options(kind)
+        add_workflow_options(kind)
+        kind.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text")
+        kind.set_defaults(write=write)
+
+
+def add_pair_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every export that holds pairs."""
+    parser.add_argument("--format", choices=FORMATS, default="messages", help="default: %(default)s")
+    parser.add_argument("--file-type", choices=["parquet", "jsonl"], default="parquet", help="default: %(default)s")
+    parser.add_argument(
+        "--test-share", type=share, default=0.0, metavar="SHARE",
+        help="put about this share of the rows into a split of its own, by the hash of their ids (default: no test"
+        " split)",
+    )  # fmt: skip
+
+
+def share(text: str) -> float:
+    """A share between 0 and 1. Raises ArgumentTypeError for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to below 1")
+    return value
+
+
 def add_gc_options(parser: argparse.ArgumentParser) -> None:
     """Options of `gc`."""
     parser.add_argument(
@@ -236,6 +278,12 @@ def keep(args: argparse.Namespace) -> Reply:
     return [asdict(result) for result in kept], describe_kept(kept)
 
 
+def export(args: argparse.Namespace) -> Reply:
+    """Write a data set from a run: for training, for AlpacaEval, for the hub. Any `load_dataset` reads its folder."""
+    record = args.write(args)
+    return {"folder": str(args.folder), **record}, describe_export(args.folder, record)
+
+
 def gc(args: argparse.Namespace) -> Reply:
     """Remove stored results that no path of the results folder refers to, and work that no job wants any more."""
     results = results_of(args.configfile, args.snakefile)
@@ -276,6 +324,7 @@ COMMANDS = {
     "trace": Command(add_trace_options, trace),
     "verify": Command(add_workflow_options, verify, finds_faults=True),
     "keep": Command(add_keep_options, keep),
+    "export": Command(add_export_options, export),
     "gc": Command(add_gc_options, gc),
     "chat": Command(add_chat_options, chat, talks=True),
     "push": Command(add_push_options, push),

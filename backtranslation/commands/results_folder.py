@@ -1,5 +1,6 @@
 """The results folder that a command speaks of."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from backtranslation import layout
 from backtranslation.commands.workflow_jobs import WorkflowJob, find_snakefile, list_jobs, read_configfiles
 from backtranslation.errors import UserError
+from backtranslation.settings.run import Settings, load_settings
 from backtranslation.shipped import SNAKEFILE
 
 
@@ -25,6 +27,19 @@ def results_of(configfiles: list[Path], snakefile: Path | None) -> Path:
             f"{results}: no results there (in {Path.cwd()}): this run has not begun, or another is meant (--configfile)"
         )
     return results
+
+
+def settings_of(configfiles: list[Path], snakefile: Path | None) -> Settings:
+    """The settings of the run. Those of a module of another workflow are the ones that lie beside its results.
+
+    Raises UserError as `results_of` does, and if such a run has not come to its end.
+    """
+    if find_snakefile(snakefile).samefile(SNAKEFILE):
+        return read_configfiles(configfiles)
+    path = layout.locate(results_of(configfiles, snakefile), layout.SETTINGS)
+    if not path.exists():
+        raise UserError(f"{path}: not there yet: run the workflow to its end first")
+    return load_settings(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _only_folder(snakefile: Path, jobs: Sequence[WorkflowJob]) -> Path:

@@ -272,6 +272,14 @@ def model_names(settings: Settings) -> list[str]:
     return forward_models(settings.iterations, settings.evaluation)
 
 
+def comparisons(settings: Settings) -> list[tuple[str, str]]:
+    """Whose answers are compared: every model with the one before it, the last also with M0 and with the control."""
+    rounds = range(1, settings.iterations + 1)
+    others = [name for name in ("M0", "unselected") if name in model_names(settings) and settings.iterations]
+    pairs = [(f"M{number}", f"M{number - 1}") for number in rounds]
+    return list(dict.fromkeys([*pairs, *((f"M{settings.iterations}", other) for other in others)]))
+
+
 def forward_models(iterations: int, evaluation: Evaluation) -> list[str]:
     """The same, from the sections that say it."""
     names = [f"M{iteration}" for iteration in range(iterations + 1)]
