@@ -27,6 +27,7 @@ from backtranslation.export.dataset import write_evaluation, write_pairs
 from backtranslation.export.pairs import FORMATS, FormatName, Pair, origin
 from backtranslation.export.rows import ANSWER, JUDGEMENT, SCORED, Run
 from backtranslation.files import Row, read_rows, write_json, write_rows
+from backtranslation.models.pairs import NO_LABEL
 from backtranslation.models.prompts import PromptSet, backward_message, forward_message
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.seed import PairFormat
@@ -421,7 +422,8 @@ def test_trl_trains_on_an_export(
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < before - 0.1
-    shown = trainer.processing_class.decode(trainer.train_dataset[0]["input_ids"])
-    first = data["train"][0]
-    question, reply = texts_of(first, format_name)
+    row, (question, reply) = trainer.train_dataset[0], texts_of(data["train"][0], format_name)
+    shown = trainer.processing_class.decode(row["input_ids"])
     assert question in shown and reply in shown and shown.index(question) < shown.index(reply)
+    learnt = trainer.processing_class.decode([token for token in row["labels"] if token != NO_LABEL])
+    assert reply in learnt and (question in learnt) == (format_name == "messages")

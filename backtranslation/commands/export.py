@@ -155,7 +155,7 @@ def check_unchanged(source: Source, model: str, made: Manifest, read: dict[str, 
 
 def describe_export(folder: Path, record: Row) -> list[str]:
     """What was written, for people."""
-    parts = ", ".join(f"{rows:,} {name}" for name, rows in record["rows"].items())
+    parts = ", ".join(f"{rows:,} rows in {name}" for name, rows in record["rows"].items())
     return [
         f"{record['title']}, in the format {record['format']}: {parts}",
         f"{folder}: {', '.join(record['files'])}",
