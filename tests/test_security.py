@@ -123,7 +123,7 @@ def test_names_of_files_do_not_reach_the_shell(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / TRACE).exists()
-    assert len(list((tmp_path / "results/segments").rglob("*.jsonl.zst"))) == len(names)
+    assert len(list((tmp_path / "results/extraction").rglob("*.jsonl.zst"))) == len(names)
 
 
 def test_secrets_of_the_environment_are_not_in_a_run(finished_run: Path) -> None:
