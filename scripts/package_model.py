@@ -110,7 +110,7 @@ def describe_model(
     from backtranslation.report.model_card import LearntPairs, ModelCard
 
     def count(kind: str) -> "LearntPairs":
-        return LearntPairs(counts[kind]["used"], sum(counts[kind]["left_out"].values()))
+        return LearntPairs(counts[kind]["used"], len(counts[kind]["left_out"]))
 
     return ModelCard(
         model=spec.model,

@@ -28,7 +28,7 @@ from backtranslation.export.pairs import FORMATS, FormatName, Pair, origin
 from backtranslation.export.rows import ANSWER, JUDGEMENT, SCORED, Run
 from backtranslation.files import Row, read_rows, write_json, write_rows
 from backtranslation.models.pairs import NO_LABEL
-from backtranslation.models.prompts import PromptSet, backward_message, forward_message
+from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.seed import PairFormat
 from backtranslation.settings.selection import Selection
@@ -147,12 +147,12 @@ def test_candidates_are_all_that_were_scored(results: Path) -> None:
 
 
 @pytest.fixture
-def ask_model(prompts: PromptSet) -> dict[str, Callable[..., str]]:
-    return {"ask_forward": partial(forward_message, prompts), "ask_backward": partial(backward_message, prompts)}
+def show(prompts: PromptSet) -> dict[str, Callable[[str], str]]:
+    return {"seed": prompts.forward_turn("seed").show, "augmented": prompts.forward_turn("augmented").show}
 
 
 def test_a_training_set_is_what_the_model_was_shown(
-    copied_results: Path, prompts: PromptSet, ask_model: dict[str, Callable[..., str]]
+    copied_results: Path, prompts: PromptSet, show: dict[str, Callable[[str], str]]
 ) -> None:
     """Without the pairs that its training left out, each kind with its tag sentence."""
     seed, curated = rows_of(copied_results, layout.SEED), rows_of(copied_results, layout.CURATED, iteration=1)
@@ -160,7 +160,7 @@ def test_a_training_set_is_what_the_model_was_shown(
     path = layout.locate(copied_results, layout.TRAINING_PAIRS, model="M1")
     path.unlink()
     write_json(path, {kind: {"used": 1, "left_out": reasons} for kind, reasons in left_out.items()})
-    pairs = list(export_rows.training_pairs(Run(copied_results, SHARDS), "M1", **ask_model))
+    pairs = list(export_rows.training_pairs(Run(copied_results, SHARDS), "M1", show))
     expected = [("seed", row) for row in seed if row is not seed[3]] + [("augmented", row) for row in curated[1:]]
     for pair, (kind, row) in zip(pairs, expected, strict=True):
         assert (pair.origin["kind"], pair.origin["id"], pair.reply) == (kind, row["id"], row["response"])
@@ -171,22 +171,20 @@ def test_a_training_set_is_what_the_model_was_shown(
 
 
 def test_the_backward_model_and_the_control_have_training_sets_too(
-    copied_results: Path, ask_model: dict[str, Callable[..., str]], prompts: PromptSet
+    copied_results: Path, prompts: PromptSet, show: dict[str, Callable[[str], str]]
 ) -> None:
     run = Run(copied_results, SHARDS)
     seed = rows_of(copied_results, layout.SEED)
-    backward = list(export_rows.training_pairs(run, "backward", **ask_model))
+    backward = list(export_rows.training_pairs(run, "backward", {"seed": prompts.backward_turn().show}))
     assert [(pair.question, pair.reply) for pair in backward] == [
-        (backward_message(prompts, row["response"]), row["instruction"]) for row in seed
+        (prompts.backward_turn().show(row["response"]), row["instruction"]) for row in seed
     ]
-    assert [pair.origin["id"] for pair in export_rows.training_pairs(run, "M0", **ask_model)] == [
-        row["id"] for row in seed
-    ]
+    assert [pair.origin["id"] for pair in export_rows.training_pairs(run, "M0", show)] == [row["id"] for row in seed]
     nothing: Row = {"used": 0, "left_out": {}}
     control = layout.locate(copied_results, layout.TRAINING_PAIRS, model="unselected")
     write_json(control, {"seed": nothing, "augmented": nothing})
     accepted = [row["id"] for row in rows_of(copied_results, layout.CANDIDATES) if row["rejection"] is None]
-    pairs = list(export_rows.training_pairs(run, "unselected", **ask_model))[len(seed) :]
+    pairs = list(export_rows.training_pairs(run, "unselected", show))[len(seed) :]
     assert [pair.origin["id"] for pair in pairs] == accepted
     assert {pair.origin["score"] for pair in pairs} == {None}
 
@@ -405,11 +403,11 @@ def test_trl_trains_on_an_export(
     tmp_path: Path,
     load: Callable[..., Any],
     model_folder: Callable[[str], Path],
-    ask_model: dict[str, Callable[..., str]],
+    show: dict[str, Callable[[str], str]],
     format_name: FormatName,
 ) -> None:
     trl: Any = import_module("trl")
-    pairs = export_rows.training_pairs(Run(results, SHARDS), "M1", **ask_model)
+    pairs = export_rows.training_pairs(Run(results, SHARDS), "M1", show)
     write_pairs(tmp_path / "out", pairs, NOTHING, format_name, "parquet", test_share=0.2)
     data = load(str(tmp_path / "out"))
     settings = trl.SFTConfig(

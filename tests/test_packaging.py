@@ -77,7 +77,7 @@ def test_plain_chat_is_the_evaluation(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     ask = pipeline("text-generation", str(tmp_path / "model"))
     for question, (ids, answer) in evaluated(trained(architecture), prompts).items():
-        plain = tokenizer.apply_chat_template(chat(question), add_generation_prompt=True, tokenize=True)
+        plain: Any = tokenizer.apply_chat_template(chat(question), add_generation_prompt=True, tokenize=True)
         assert list(plain["input_ids"]) == ids
         assert ask(chat(question))[0]["generated_text"][-1]["content"] == answer
 
@@ -192,7 +192,7 @@ def test_an_adapter_alone_is_the_merged_model(base: BaseModelSettings, prompts: 
     asked = AutoTokenizer.from_pretrained(adapter).apply_chat_template(
         chat(QUESTIONS[0]), add_generation_prompt=True, tokenize=False
     )
-    ids = torch.tensor([encode_text(tokenizer, asked)])
+    ids = torch.tensor([encode_text(tokenizer, str(asked))])
     start = AutoModelForCausalLM.from_pretrained(base.path)
     with torch.no_grad():
         untrained = start(ids).logits

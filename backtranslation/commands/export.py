@@ -6,7 +6,6 @@ Each function checks that what is asked for is there and is what the present fil
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from backtranslation import layout
@@ -78,7 +77,7 @@ def export_candidates(args: Namespace) -> Row:
 
 def export_training(args: Namespace) -> Row:
     """Write what a model was trained on, seed and augmented pairs, as it was shown to it."""
-    from backtranslation.models.prompts import PromptSet, backward_message, forward_message
+    from backtranslation.models.prompts import PromptSet
     from backtranslation.settings.prompts import Prompts
 
     source = open_source(args)
@@ -94,9 +93,11 @@ def export_training(args: Namespace) -> Row:
     tags = Tags(**made.spec["tags"])
     prompts = PromptSet(Prompts(**{**tags.model_dump(), made.spec["task"]: template}))
     told = about.about_training(source.settings, model, Training(**made.spec["training"]), tags)
-    pairs = rows.training_pairs(
-        source.run, model, partial(forward_message, prompts), partial(backward_message, prompts)
-    )
+    if model == "backward":
+        show = {"seed": prompts.backward_turn().show}
+    else:
+        show = {"seed": prompts.forward_turn("seed").show, "augmented": prompts.forward_turn("augmented").show}
+    pairs = rows.training_pairs(source.run, model, show)
     return write_pairs(args.folder, pairs, told, args.format, args.file_type, args.test_share)
 
 

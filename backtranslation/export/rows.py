@@ -4,7 +4,7 @@ Only the files of the present shards, iterations and models are read, never what
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -58,20 +58,17 @@ def scored_candidates(run: Run, iteration: int) -> Iterator[Pair]:
         yield Pair(row["instruction"], row["response"], found | {name: row[name] for name in SCORED})
 
 
-def training_pairs(
-    run: Run, model: str, ask_forward: Callable[[str, str], str], ask_backward: Callable[[str], str]
-) -> Iterator[Pair]:
+def training_pairs(run: Run, model: str, show: Mapping[str, Callable[[str], str]]) -> Iterator[Pair]:
     """What a model learnt from, seed first, as it was shown; without the pairs that its training left out.
 
-    A forward model was asked `ask_forward(instruction, kind)`; the backward model `ask_backward(response)`, for the
-    instruction.
+    `show` gives, by kind of pair, what the turn of a user holds who says an instruction or, to the backward model, a
+    response.
     """
     counts = json.loads(run.file(layout.TRAINING_PAIRS, model=model).read_text(encoding="utf-8"))
 
     def shown(row: Row, found: Row) -> Pair:
-        if model == "backward":
-            return Pair(ask_backward(row["response"]), row["instruction"], found)
-        return Pair(ask_forward(row["instruction"], found["kind"]), row["response"], found)
+        source, target = ("response", "instruction") if model == "backward" else ("instruction", "response")
+        return Pair(show[found["kind"]](row[source]), row[target], found)
 
     for row in read_rows(run.file(layout.SEED)):
         if row["id"] not in counts["seed"]["left_out"]:

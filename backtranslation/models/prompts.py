@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -114,6 +114,7 @@ def _load_template(path: str, variables: set[str]) -> jinja2.Template:
     return template
 
 
+@cache
 def _compile_template(path: str, source: str) -> jinja2.Template:
     try:
         template = ENVIRONMENT.from_string(_parse_template(path, source))
