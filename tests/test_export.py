@@ -320,6 +320,7 @@ def test_answers_are_what_alpaca_eval_reads(results: Path, tmp_path: Path, load:
     models = ["M0", "M1"]
     answers = export_rows.answers(Run(results, SHARDS), models)
     record = write_evaluation(tmp_path / "out", answers, models, NOTHING, ANSWER)
+    assert "Licences" not in (tmp_path / "out/README.md").read_text(), "models have written these"
     assert record["rows"] == {"M0": 8, "M1": 8}
     for model in models:
         stored = rows_of(results, layout.ANSWERS, model=model)

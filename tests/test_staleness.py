@@ -355,7 +355,7 @@ def test_damaged_weights_that_keep_their_size_and_time(run: Path) -> None:
 def test_deleted_results_are_linked_again(run: Path) -> None:
     gone = [
         run / "results" / name
-        for name in ("segments", "models/M1", "trained/M1", "iterations", "report", "evaluation/M2")
+        for name in ("extraction", "segments", "models/M1", "trained/M1", "iterations", "report", "evaluation/M2")
     ]
     for path in gone:
         shutil.rmtree(path)

@@ -12,7 +12,7 @@ from backtranslation.settings.training import Training
 
 PASSAGES_ARE_REPLIES = (
     "The replies are passages of web pages, as they stand there: they may be wrong, out of date, biased, or somebody's"
-    " property. The instructions were written by a small model to fit them."
+    " property. The instructions were written by a model to fit them."
 )
 SCORED_BY_A_MODEL = "The scores are those of a model, not of people; what it prefers need not be what is better."
 
@@ -94,8 +94,8 @@ def about_judgements(judge: str) -> About:
         summary="Which of two models answered better, one file for each comparison, in the format of AlpacaEval's"
         " annotations.",
         made=[
-            f"{judge} was asked about every pair of answers in both orders, and its probabilities were read;"
-            " `preference` is 1 plus their mean.",
+            f"{judge} was asked about every pair of answers in both orders; `preference` is 1 plus the mean of its"
+            " probabilities that the second model's answer is the better one.",
         ],
         limits=["A model is no measure of quality: a small judge says more about length and style than about truth."],
     )
@@ -121,9 +121,9 @@ def _scoring(iteration: int) -> str:
 
 
 def _selection(selection: Selection) -> str:
-    score = "score" if selection.by == "parsed" else "expected score"
+    score = "a score" if selection.by == "parsed" else "an expected score"
     at_most = f", at most {selection.top_n:,} of them, the highest first" if selection.top_n else ""
-    return f"Selected were those with a {score} of {selection.threshold:g} or more{at_most}."
+    return f"Selected were those with {score} of {selection.threshold:g} or more{at_most}."
 
 
 def _listed(names: Sequence[str]) -> str:

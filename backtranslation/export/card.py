@@ -93,12 +93,14 @@ def render_card(
     counts: Mapping[str, int],
     survey: Survey | None = None,
 ) -> str:
-    """The card of a folder whose splits are `data_files` (split, path or paths), with the rows of each file."""
-    survey = survey or Survey()
+    """The card of a folder whose splits are `data_files` (split, path or paths), with the rows of each file.
+
+    Rows that are no pairs have no survey.
+    """
     head = {
         "pretty_name": about.title,
         **({"language": list(about.languages)} if about.languages else {}),
-        **_licence_head(survey),
+        **(_licence_head(survey) if survey else {}),
         "size_categories": [_size_category(sum(counts.values()))],
         "task_categories": ["text-generation"],
         "tags": TAGS,
@@ -110,10 +112,10 @@ def render_card(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         about=about,
         counts=counts,
-        kinds=survey.kinds,
+        kinds=survey.kinds if survey else {},
         columns=columns,
         meanings=MEANINGS,
-        licences=[(inline_code(name), count) for name, count in survey.named()],
+        licences=[(inline_code(name), count) for name, count in survey.named()] if survey else None,
         version=version("backtranslation"),
     )
     return f"{text}\n"

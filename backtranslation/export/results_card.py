@@ -39,12 +39,12 @@ What each stage left, as it is stored. In the folder above this one,
 ```python
 from datasets import load_dataset
 
-data = load_dataset("{folder}", "{example}")
+data = load_dataset("{folder}", "segments")
 ```
 
 reads one of these, by name: {names}.
 
-`backtranslation export` writes data sets to train on or to share, with its source and its scores beside each pair.
+`backtranslation export` writes data sets to train on or to share, in which each pair has its source and its scores.
 """
 
 Config = tuple[str, Columns, DataFiles]
@@ -57,7 +57,7 @@ def results_card(
     configs = _configs(iterations, models, compared)
     head = yaml.safe_dump(card_head(configs), sort_keys=False)
     names = ", ".join(f"`{name}`" for name, _, _ in configs)
-    return f"---\n{head}---\n{TEXT.format(folder=folder, example=configs[-1][0], names=names)}"
+    return f"---\n{head}---\n{TEXT.format(folder=folder, names=names)}"
 
 
 def _configs(iterations: Sequence[int], models: Sequence[str], compared: Sequence[tuple[str, str]]) -> list[Config]:
