@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backtranslation.files import Row
+from backtranslation.jobs import progress
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.models.engine import Completion, Request, choose_all, generate_all
 from backtranslation.settings.generation import Sampling
@@ -94,6 +95,7 @@ FULL_DISK = """
 import signal, sys
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
+from backtranslation.jobs import progress
 from backtranslation.jobs.journal import complete_journal
 
 def produce(there):
@@ -178,3 +180,16 @@ def test_a_killed_engine_goes_on(
     resumed = ask(again, tmp_path / "rows.jsonl")
     assert killed.asked + again.asked == ["d", "c", "b", "a"]
     assert resumed == ask(Parrot(), tmp_path / "quiet.jsonl")
+
+
+@pytest.mark.parametrize("patience", range(len(IDS)))
+def test_tokens_of_a_killed_engine_are_those_of_a_quiet_one(
+    patience: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_report", progress._Report())
+    progress.report_to(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        generate(Parrot(patience), tmp_path / "rows.jsonl")
+    progress.report_to(tmp_path)
+    completions = generate(Parrot(), tmp_path / "rows.jsonl")
+    assert progress.reported_cost(tmp_path).tokens == sum(row.tokens for row in completions.values()) > 0

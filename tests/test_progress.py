@@ -16,7 +16,7 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs import progress
 from backtranslation.jobs.process import run_script
-from backtranslation.jobs.progress import PROGRESS, Progress, report, report_to, reported_seconds, track
+from backtranslation.jobs.progress import PROGRESS, Cost, Progress, report, report_to, reported_cost, track
 
 
 class Clock:
@@ -106,19 +106,44 @@ def test_without_a_work_folder_nothing_is_written(tmp_path: Path, monkeypatch: p
 
 
 def test_seconds_of_killed_processes_add_up(clock: Clock, tmp_path: Path) -> None:
-    assert reported_seconds(tmp_path) == 0
-    for earlier in (0, 30, 60):
-        report_to(tmp_path)
+    """And GPU seconds, though each process may have had other GPUs; tokens are those of the result, counted anew."""
+    assert reported_cost(tmp_path) == Cost(0, 0, None)
+    for earlier, gpu_seconds, gpus, tokens in ((0, 0, 0, 5), (30, 0, 2, 10), (60, 60, 1, 15)):
+        report_to(tmp_path, gpus)
         assert reported(tmp_path)["seconds"] == earlier
+        counter = Progress(total=None, already_tokens=tokens)
         clock.now += 30
-        report(1, None, "rows")
-        assert reported_seconds(tmp_path) == earlier + 30
+        counter.add(tokens=100)
+        assert reported_cost(tmp_path) == Cost(earlier + 30, gpu_seconds + 30 * gpus, tokens + 100)
+
+
+def test_tokens_of_all_parts_of_a_job_add_up(clock: Clock, tmp_path: Path) -> None:
+    """A job may measure losses first and write answers then, and weigh choices, which have no tokens."""
+    report_to(tmp_path)
+    for tokens in (100, 20, 0):
+        counter = Progress(total=1)
+        counter.add(tokens=tokens)
+        counter.tell()
+    assert reported_cost(tmp_path).tokens == 120
+
+
+def test_a_job_that_counts_no_tokens_has_none(tmp_path: Path) -> None:
+    report_to(tmp_path)
+    list(track(range(3), total=3))
+    assert reported_cost(tmp_path).tokens is None
 
 
 @pytest.mark.parametrize("content", ["", '{"job": "a", "sec', "{}"])
-def test_a_damaged_file_counts_for_no_time(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_counts_for_no_cost(tmp_path: Path, content: str) -> None:
     (tmp_path / PROGRESS).write_text(content)
-    assert reported_seconds(tmp_path) == 0
+    assert reported_cost(tmp_path) == Cost()
+
+
+def test_tokens_of_an_earlier_process_do_not_count_for_the_rate(told: Callable[[], list[str]], clock: Clock) -> None:
+    counter = Progress(total=20, already=10, already_tokens=5000)
+    clock.now += 10
+    counter.add(rows=10, tokens=300)
+    assert told()[-1] == "20 of 20 rows, 1.0 rows/s, 30 tokens/s"
 
 
 def test_track_gives_every_item_and_tells_at_the_end(told: Callable[[], list[str]], clock: Clock) -> None:

@@ -13,11 +13,22 @@ import pytest
 
 from backtranslation.commands.removal import list_unused
 from backtranslation.errors import DataError
+from backtranslation.files import write_json
 from backtranslation.jobs.content_digests import SMALL_FILE, read_digest
 from backtranslation.jobs.locks import is_locked
-from backtranslation.jobs.manifests import Job, Manifest, StoreError, find, make_key, result_folder, work_folder
+from backtranslation.jobs.manifests import (
+    MANIFEST,
+    Job,
+    Manifest,
+    StoreError,
+    find,
+    make_key,
+    result_folder,
+    work_folder,
+)
 from backtranslation.jobs.named_paths import made_output, read_name
 from backtranslation.jobs.store import digest_inputs, find_whole, keep_result, make
+from backtranslation.jobs.work_files import PROGRESS
 
 
 class Stage:
@@ -166,6 +177,32 @@ def test_the_manifest_says_what_it_was_made_from_and_what_it_is(stage: Stage) ->
     assert output.files is None and manifest.kept == []
     assert set(manifest.packages) >= {"python", "torch"}
     assert manifest.seconds >= 0 and manifest.host
+
+
+def test_what_a_killed_process_spent_counts_by_the_gpus_that_it_had(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "pretended-0,pretended-1")
+    work = work_folder(stage.store, "copy_pages", stage.key())
+    work.mkdir(parents=True)
+    write_json(work / PROGRESS, {"seconds": 100.0, "gpu_seconds": 400.0, "tokens": 5})
+    manifest = stage.make()
+    assert manifest.seconds >= 100
+    assert manifest.gpu_seconds - 400 == pytest.approx(2 * (manifest.seconds - 100), abs=0.002)
+
+
+def test_a_manifest_of_before_tokens_were_counted_is_read(stage: Stage) -> None:
+    def compute(outputs: dict[str, list[Path]], work: Path) -> None:
+        stage.compute(outputs, work)
+        write_json(work / PROGRESS, {"tokens": 7})
+
+    manifest = stage.make(compute)
+    path = stage.folder(manifest) / MANIFEST
+    assert manifest.tokens == 7
+    earlier = {name: value for name, value in json.loads(path.read_text()).items() if name != "tokens"}
+    path.unlink()
+    write_json(path, earlier)
+    assert stage.make() == manifest.model_copy(update={"tokens": None}) and stage.runs == 1
 
 
 def test_there_and_back_is_found(stage: Stage) -> None:

@@ -67,7 +67,11 @@ class Kept(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a result was made from, what it is, and what it cost."""
+    """What a result was made from, what it is, and what it cost.
+
+    `tokens` are those that a model was trained or measured on, or wrote, without the prompts of what it wrote; None
+    where a stage has none, and for results made before tokens were counted.
+    """
 
     stage: str
     key: str
@@ -78,6 +82,7 @@ class Manifest(BaseModel):
     started: str
     seconds: float
     gpu_seconds: float
+    tokens: int | None = None
     host: str
     packages: dict[str, str]
     kept: list[Kept] = []

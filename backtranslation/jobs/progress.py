@@ -1,4 +1,7 @@
-"""What a running job tells its log and `status`: what runs, rows done of how many, rows/s, tokens/s, time left."""
+"""What a running job tells its log and `status`: what runs, rows done of how many, rows/s, tokens/s, time left.
+
+And, in the same file, what it has cost so far, processes that were killed included.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,14 +20,29 @@ Item = TypeVar("Item")
 log = logging.getLogger("backtranslation")
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What was spent on a result. Tokens are those of its own texts; None for a stage that counts none."""
+
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    tokens: int | None = None
+
+    def after(self, seconds: float, gpus: int, tokens: int | None) -> "Cost":
+        """The cost of a result that so many more seconds on so many GPUs brought to so many tokens."""
+        return Cost(self.seconds + seconds, self.gpu_seconds + seconds * gpus, tokens)
+
+
 @dataclass
 class _Report:
-    """Where the job of this process says how far it is; `earlier` seconds were spent by processes that were killed."""
+    """Where the job of this process says how far it is; `earlier` was spent by processes that were killed."""
 
     job: str = ""
     file: Path | None = None
-    earlier: float = 0.0
+    earlier: Cost = Cost()
     started: float = 0.0
+    gpus: int = 0
+    tokens: int | None = None
 
 
 _report = _Report()
@@ -35,18 +53,28 @@ def name_job(name: str) -> None:
     _report.job = name
 
 
-def report_to(work: Path) -> None:
-    """Say how far this job is in a file of its work folder too, from now on."""
-    _report.file, _report.earlier, _report.started = work / PROGRESS, reported_seconds(work), time.monotonic()
+def report_to(work: Path, gpus: int = 0) -> None:
+    """Say how far this job, which has so many GPUs, is in a file of its work folder too, from now on."""
+    _report.file, _report.earlier, _report.started = work / PROGRESS, reported_cost(work), time.monotonic()
+    _report.gpus, _report.tokens = gpus, None
     report(0, None, "rows")
 
 
-def reported_seconds(work: Path) -> float:
-    """Seconds that have been spent on a result, as far as its processes told before they were killed."""
+def reported_cost(work: Path) -> Cost:
+    """What has been spent on a result, as far as its processes told."""
     try:
-        return float(json.loads((work / PROGRESS).read_text())["seconds"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return 0.0
+        told = json.loads((work / PROGRESS).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return Cost()
+    return Cost(**{field.name: told[field.name] for field in fields(Cost) if field.name in told})
+
+
+def count_tokens(number: int) -> None:
+    """Note that a model was trained or measured on so many tokens of the result, or wrote them.
+
+    Those of a killed process that are part of the result count once: the process that goes on counts them again.
+    """
+    _report.tokens = (_report.tokens or 0) + number
 
 
 def report(done: int, total: int | None, unit: str, rate: float = 0.0, tokens_rate: float = 0.0) -> None:
@@ -54,9 +82,10 @@ def report(done: int, total: int | None, unit: str, rate: float = 0.0, tokens_ra
     if _report.file is None:
         return
     left = (total - done) / rate if total and rate else None
+    cost = _report.earlier.after(time.monotonic() - _report.started, _report.gpus, _report.tokens)
     figures = {
         "job": _report.job, "host": socket.gethostname(), "process": os.getpid(), "time": time.time(),
-        "seconds": _report.earlier + time.monotonic() - _report.started, "done": done, "total": total, "unit": unit,
+        **asdict(cost), "done": done, "total": total, "unit": unit,
         "rate": rate, "tokens_rate": tokens_rate, "seconds_left": left,
     }  # fmt: skip
     partial = _report.file.with_suffix(".partial")
@@ -67,13 +96,17 @@ def report(done: int, total: int | None, unit: str, rate: float = 0.0, tokens_ra
 class Progress:
     """Counts rows and tokens; tells at most every `seconds` seconds, and once at the end.
 
-    The `already` done rows of an earlier process count as done, but not for the rate.
+    The `already` done rows of an earlier process, with their tokens, count as done, but not for the rate.
     """
 
-    def __init__(self, total: int | None, unit: str = "rows", seconds: float = 10, already: int = 0) -> None:
+    def __init__(
+        self, total: int | None, unit: str = "rows", seconds: float = 10, already: int = 0, already_tokens: int = 0
+    ) -> None:
         self.total, self.unit, self.seconds, self.already = total, unit, seconds, already
         self.done, self.tokens = already, 0
         self.started = self.told = time.monotonic()
+        if already_tokens:
+            count_tokens(already_tokens)
         if already:
             log.info(f"going on after {already:,} {unit}")
 
@@ -81,6 +114,8 @@ class Progress:
         """Note that so many more rows and tokens are done."""
         self.done += rows
         self.tokens += tokens
+        if tokens:
+            count_tokens(tokens)
         if time.monotonic() - self.told >= self.seconds:
             self.tell()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from backtranslation.files import Row
 from backtranslation.jobs.contract import Contract, Workplace, read_contract
-from backtranslation.jobs.leases import lease_gpus
+from backtranslation.jobs.leases import lease_gpus, visible_gpus
 from backtranslation.jobs.manifests import StoreError
 from backtranslation.jobs.process import StoppedError, die_with_parent, full_disk_noticed, run_script, start_job
 from backtranslation.jobs.progress import log, report_to
@@ -125,7 +125,7 @@ def _find_or_compute(contract: Contract, args: argparse.Namespace) -> None:
             log.info("no rows to work on: no model is loaded")
         else:
             load_code(contract.script, job.code)
-        report_to(work)
+        report_to(work, len(visible_gpus()))
         places = files | {name: list(map(str, paths)) for name, paths in outputs.items()}
         _compute(contract, args, places, work, is_idle())
 
@@ -149,7 +149,7 @@ def _share_work(contract: Contract, args: argparse.Namespace) -> None:
     files = files_of(contract, args)
     start_job(contract.stage, contract.first_output(files), args.threads)
     if os.environ.get("RANK", "0") == "0":
-        report_to(args.work)
+        report_to(args.work, len(visible_gpus()))
     else:
         log.setLevel(logging.WARNING)
     with suppress(StoppedError):

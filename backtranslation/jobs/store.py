@@ -56,7 +56,7 @@ from backtranslation.jobs.manifests import (
     work_folder,
 )
 from backtranslation.jobs.named_paths import claim_paths, last_made, link_outputs, made_output, read_name, remove
-from backtranslation.jobs.progress import log, reported_seconds
+from backtranslation.jobs.progress import log, reported_cost
 
 
 def digest_inputs(store: Path, job: Job) -> dict[str, list[str]]:
@@ -160,9 +160,9 @@ def _compute(
     folder.mkdir()
     outputs = _places(folder, job)
     started, clock = datetime.now(UTC), time.monotonic()
-    earlier = reported_seconds(work)
+    earlier = reported_cost(work)
     compute(outputs, work)
-    seconds = earlier + time.monotonic() - clock
+    cost = earlier.after(time.monotonic() - clock, len(visible_gpus()), reported_cost(work).tokens)
     if digest_inputs(store, job) != digests:
         _empty(work)
         raise StoreError(f"{job.stage}: its inputs changed while it ran, so what it made is dropped; run again")
@@ -174,8 +174,9 @@ def _compute(
         inputs=_input_records(job, digests),
         outputs={name: [_describe(job, path) for path in paths] for name, paths in outputs.items()},
         started=started.isoformat(timespec="seconds"),
-        seconds=round(seconds, 3),
-        gpu_seconds=round(seconds * len(visible_gpus()), 3),
+        seconds=round(cost.seconds, 3),
+        gpu_seconds=round(cost.gpu_seconds, 3),
+        tokens=cost.tokens,
         host=socket.gethostname(),
         packages=_packages(),
     )

@@ -91,7 +91,8 @@ def generate_all(
     too_long = find_too_long(engine, prompts, least_room, limits)
 
     def generate_missing(there: dict[str, Row]) -> Iterator[Row]:
-        progress = Progress(len(requests) - len(too_long), already=len(there))
+        told = sum(row["tokens"] for row in there.values())
+        progress = Progress(len(requests) - len(too_long), already=len(there), already_tokens=told)
         missing = [request for request in requests if request.id not in there and request.id not in too_long]
         for completion in engine.generate(missing, sampling):
             progress.add(tokens=completion.tokens)
