@@ -31,6 +31,7 @@ HELD_OUT = "<results>/seed/held_out.jsonl.zst"
 TRAINED_MODEL = "<results>/trained/{model}"
 TRAINING_LOG = "<results>/training/{model}.tsv"
 TRAINING_PAIRS = "<results>/training/{model}.pairs.json"
+TENSORBOARD = "<results>/logs/tensorboard"
 
 # 4. Candidates
 INSTRUCTIONS = "<results>/instructions/{shard}.jsonl.zst"

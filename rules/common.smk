@@ -30,6 +30,7 @@ from backtranslation.settings.base_model import name_on_hub, looks_like_folder
 from backtranslation.settings.miniature import miniature_files
 from backtranslation.settings.run import comparisons, load_settings, model_names
 from backtranslation.settings.slices import spec
+from backtranslation.settings.training import TrackedRun
 from backtranslation.shipped import PACKAGE, SCRIPTS, WORKFLOW, find_file
 from snakemake.logging import logger
 

@@ -24,6 +24,15 @@ def training(wildcards):
     return getattr(settings.training, task(wildcards))
 
 
+def tracked_run(wildcards):
+    """How trackers call a model's training; no result depends on it."""
+    return TrackedRun(
+        project=Path(settings.results).absolute().name,
+        model=wildcards.model,
+        tensorboard=str(layout.locate(settings.results, layout.TENSORBOARD)),
+    )
+
+
 def training_spec(wildcards):
     """Settings that one model depends on."""
     return spec(
@@ -60,6 +69,6 @@ rule train_model:
             find_file(settings.base_model.path), template(task(wildcards)), template("chat_template")
         ),
         code=code_digest("train_model"),
-        call=call("train_model", training=training, limits=settings.limits),
+        call=call("train_model", training=training, tracked_run=tracked_run, limits=settings.limits),
     shell:
         STAGE

@@ -19,7 +19,7 @@ from backtranslation.settings.base_model import BaseModelSettings, HubName, Mode
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import SettingsError, Slice
-from backtranslation.settings.training import Training
+from backtranslation.settings.training import TrackedRun, Training
 
 if TYPE_CHECKING:
     from backtranslation.models.pairs import EncodedPair
@@ -36,6 +36,7 @@ class Spec(Slice):
     tags: Tags
     task: Literal["backward", "forward"]
     random_seed: int
+    tracked_run: TrackedRun = TrackedRun()
 
 
 def train_model(
@@ -69,6 +70,7 @@ def train_model(
         )
 
     from backtranslation.jobs.checkpoints import latest_checkpoint
+    from backtranslation.jobs.trackers import open_trackers
     from backtranslation.models.chat import with_user_turns
     from backtranslation.models.loading import load_tokenizer
     from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
@@ -99,7 +101,8 @@ def train_model(
         usable, left_out = encode_usable(rows, encode_row, spec.limits)
         counts[kind] = {"used": len(usable), "left_out": left_out}
         learnt += usable
-    fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed)
+    trackers = open_trackers(training.trackers, spec.tracked_run, workplace.folder)
+    fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed, trackers)
     write_json(pairs, counts)  # in every process, and the same
 
 

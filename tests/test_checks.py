@@ -441,3 +441,12 @@ def test_a_target_after_the_configfile(folder: Path, command: list[str]) -> None
             f"-c: error: {target}: no file of a configuration, and Snakemake takes every word after --configfile for"
             f" one: put targets before it ({target} --configfile changes.yaml)"
         ]
+
+
+def test_trackers_that_are_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of that name is no package: wandb makes one where it runs."""
+    (folder / "wandb").mkdir()
+    monkeypatch.syspath_prepend(folder)
+    assert faults(training={"forward": {"trackers": ["tensorboard", "wandb"]}}) == [
+        "config: training.forward.trackers: wandb is not installed: pip install wandb"
+    ]

@@ -287,8 +287,9 @@ MACHINERY = {
     "contract": {"Input", "Output", "Workplace"},
     "journal": {"complete_journal"},
     "process": {"StoppedError", "die_with_parent", "run_script", "start_job"},
-    "progress": {"Progress", "log", "report", "track"},
+    "progress": {"Progress", "count_tokens", "log", "report", "track"},
     "stage": {"PARENT", "run_stage"},
+    "trackers": {"open_trackers"},
     "work_files": {"COMPLETIONS", "LABEL"},
 }
 

@@ -122,7 +122,7 @@ def touch_everything(run: Path) -> None:
 
 def change_execution(run: Path) -> None:
     """How the work is done on the machine at hand; none of these is part of what a result is."""
-    training = {"save_minutes": 3, "gradient_checkpointing": True, "rows_per_device": 2}
+    training = {"save_minutes": 3, "gradient_checkpointing": True, "rows_per_device": 2, "trackers": ["tensorboard"]}
     change_settings(
         run,
         {

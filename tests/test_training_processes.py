@@ -1,5 +1,6 @@
 """Real processes of scripts/train_model.py: several workers, kills, SIGTERM, another number of workers afterwards."""
 
+import json
 import os
 import re
 import signal
@@ -8,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import torch
-from helpers.trainings import FIVE_ROWS, assert_same_training, changed, command_builder
+from helpers.trainings import FIVE_ROWS, assert_curve_is_table, assert_same_training, changed, command_builder
 from transformers import AutoModelForCausalLM
 
 from backtranslation.settings.base_model import BaseModelSettings
@@ -64,12 +66,18 @@ def terminate_all(script: subprocess.Popen) -> None:
 
 
 def test_two_processes_train_as_one(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same rows in the same steps, spread over two gloo processes, give the same model."""
+    """The same rows in the same steps, spread over two gloo processes, give the same model, tokens, and one curve."""
     # Some platforms set these for every program.
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     for name, processes in (("one", 1), ("two", 2)):
-        finish(command(name, changed(FIVE_ROWS, rows_per_device=1, processes=processes), threads=2))
+        training = changed(FIVE_ROWS, rows_per_device=1, processes=processes, trackers=["tensorboard"])
+        finish(command(name, training, threads=2))
+        [curve] = (tmp_path / name / "logs/tensorboard").iterdir()
+        assert_curve_is_table(curve, tmp_path / name / "model.tsv")
+        [manifest] = (tmp_path / name / "store/results/train_model").glob("*/manifest.json")
+        table = pd.read_csv(tmp_path / name / "model.tsv", sep="\t")
+        assert json.loads(manifest.read_text())["tokens"] == table.tokens.iloc[-1]
     assert_same_training(tmp_path / "one/model", tmp_path / "two/model")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "two/model").dtype == torch.float32
 

@@ -91,11 +91,25 @@ def prompt_faults(prompts: Prompts) -> Iterator[str]:
 def engine_faults(generation: Generation) -> Iterator[str]:
     """Whether the package of the chosen engine is installed."""
     package = ENGINES[generation.engine].package
-    if find_spec(package) is None:
+    if not _is_installed(package):
         yield (
             f"config: generation.engine: {generation.engine} needs the package {package}, which is not installed: pip"
             f" install {package}"
         )
+
+
+def tracker_faults(training: Trainings) -> Iterator[str]:
+    """Whether the chosen trackers, whose packages are called as they are, are installed."""
+    for task in ("backward", "forward"):
+        for tracker in getattr(training, task).trackers:
+            if not _is_installed(tracker):
+                yield f"config: training.{task}.trackers: {tracker} is not installed: pip install {tracker}"
+
+
+def _is_installed(package: str) -> bool:
+    """Whether a package can be imported; a folder of this name, as wandb makes one, is none."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def gpu_faults(generation: Generation, training: Trainings, gpus: int) -> Iterator[str]:
@@ -265,6 +279,7 @@ CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     results_faults: {"results"},
     prompt_faults: {"prompts"},
     engine_faults: {"generation"},
+    tracker_faults: {"training"},
     gpu_faults: {"generation", "training", "gpus"},
     corpus_faults: {"corpus", "results", "miniature"},
     language_faults: {"corpus"},

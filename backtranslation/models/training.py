@@ -38,7 +38,7 @@ from backtranslation.errors import UserError
 from backtranslation.files import replace_file
 from backtranslation.jobs.checkpoints import Checkpoints, latest_checkpoint, step_of
 from backtranslation.jobs.process import StoppedError
-from backtranslation.jobs.progress import log, report
+from backtranslation.jobs.progress import count_tokens, log, report
 from backtranslation.models.chat import end_token_ids
 from backtranslation.models.loading import (
     build_empty_model,
@@ -108,15 +108,16 @@ def fine_tune(
     work: Path,
     table: Path,
     random_seed: int,
+    trackers: Sequence[TrainerCallback] = (),
 ) -> None:
     """Fine-tune the base model on the pairs; write the model folder `output` and the `table` of the training.
 
     The folder is in Hugging Face format, adapters merged, safetensors in the precision of the training. The table has
     the columns TABLE_COLUMNS: the mean loss in nats per reply token since the row before; tokens (without padding) and
-    seconds since the start; tokens per second since the row before. A killed training goes on from its last whole
-    checkpoint in `work`, a folder that no other training uses. Under torchrun every process calls this with the same
-    arguments. Raises TrainingError when there are no pairs, `max_length` is more than the model can hold, or the loss
-    is not finite; StoppedError after SIGTERM, as soon as a checkpoint is whole.
+    seconds since the start; tokens per second since the row before. The trackers are told the same. A killed training
+    goes on from its last whole checkpoint in `work`, a folder that no other training uses. Under torchrun every process
+    calls this with the same arguments. Raises TrainingError when there are no pairs, `max_length` is more than the
+    model can hold, or the loss is not finite; StoppedError after SIGTERM, as soon as a checkpoint is whole.
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
@@ -136,7 +137,8 @@ def fine_tune(
         train_dataset=fill_steps(rows, plan, layout),
         data_collator=collate,
         compute_loss_func=step_loss,
-        callbacks=[_Logbook(_tokens_until_step(rows, plan)), checkpoints],
+        # Trackers come after what they are to be told, and before what must hear SIGTERM in their place.
+        callbacks=[_Logbook(_tokens_until_step(rows, plan)), *trackers, checkpoints],
     )
     trainer.remove_callback(PrinterCallback)
     log.info(
@@ -364,6 +366,7 @@ class _Logbook(TrainerCallback):
         self.last = (_table_rows(state) or [dict.fromkeys(TABLE_COLUMNS, 0.0)])[-1]
         self.started = time.monotonic() - self.last["seconds"]
         self.told = time.monotonic()
+        count_tokens(int(self.last["tokens"]))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Log about TABLE_ROWS times, always at the last step."""
@@ -379,8 +382,11 @@ class _Logbook(TrainerCallback):
             raise TrainingError(f"the loss is {row['loss']} at step {row['step']}; lower the learning rate")
         row["tokens"] = self.tokens[state.global_step - 1]
         row["seconds"] = time.monotonic() - self.started
-        speed = (row["tokens"] - self.last["tokens"]) / max(row["seconds"] - self.last["seconds"], 1e-9)
+        tokens = row["tokens"] - self.last["tokens"]
+        speed = tokens / max(row["seconds"] - self.last["seconds"], 1e-9)
         row["tokens_per_second"] = speed
+        kwargs["logs"].update({column: row[column] for column in TABLE_COLUMNS if column != "step"})  # for trackers
+        count_tokens(int(tokens))
         self.last = row
         finished = row["step"] == state.max_steps
         if state.is_world_process_zero and (finished or time.monotonic() - self.told >= TELL_SECONDS):

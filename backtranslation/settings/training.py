@@ -27,7 +27,7 @@ class ScheduleRow(Slice):
 class Training(Slice):
     """How the base model is fine-tuned."""
 
-    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding")
+    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding", "trackers")
 
     method: Literal["full", "lora"] = Field(
         "full", description="full trains all weights; lora trains adapters, which are merged into the model at the end"
@@ -73,6 +73,11 @@ class Training(Slice):
         description="spread weights, gradients and optimizer moments over the processes (FSDP2); auto: where they "
         "would take more than 70 % of a GPU's memory; a training that resumes goes on as it began",
     )
+    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = Field(
+        [],
+        description="what draws the curves of a training while it runs: any of tensorboard (files in "
+        "<results>/logs/tensorboard), trackio and wandb; each must be installed",
+    )
 
     @model_validator(mode="after")
     def _decays(self) -> Self:
@@ -81,6 +86,16 @@ class Training(Slice):
                 f"final_learning_rate ({self.final_learning_rate}) is larger than learning_rate ({self.learning_rate})"
             )
         return self
+
+
+class TrackedRun(Slice):
+    """How trackers call a training, and where its files for TensorBoard lie."""
+
+    execution_keys = ("project", "model", "tensorboard")
+
+    project: str = "results"
+    model: str = "model"
+    tensorboard: str = "tensorboard"
 
 
 class Trainings(Slice):

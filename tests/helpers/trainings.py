@@ -16,7 +16,7 @@ from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import spec
-from backtranslation.settings.training import Training
+from backtranslation.settings.training import TrackedRun, Training
 from helpers.tiny_models import ROOT, make_pairs
 
 FAST = Training(
@@ -41,6 +41,7 @@ def command_builder(base: BaseModelSettings, prompt_settings: Prompts, tmp_path:
             loading=base.loading(), hub_name=None, training=training, limits=Limits(), tags=tags, task=task,
             random_seed=1,
         )  # fmt: skip
+        tracked = TrackedRun(tensorboard=str(tmp_path / name / "logs/tensorboard"))
         files = {
             "--base": base.path, "--seed": tmp_path / "seed.jsonl.zst", "--prompt": getattr(prompt_settings, task),
             "--chat-template": prompt_settings.chat_template, "--store": tmp_path / name / "store",
@@ -49,7 +50,7 @@ def command_builder(base: BaseModelSettings, prompt_settings: Prompts, tmp_path:
         }  # fmt: skip
         return [
             sys.executable, str(ROOT / "scripts/train_model.py"), "--spec", settings, f"--threads={threads}",
-            "--execution", json.dumps({"training": training.execution()}),
+            "--execution", json.dumps({"training": training.execution(), "tracked_run": tracked.execution()}),
             *(f"{option}={path}" for option, path in files.items()), *more,
         ]  # fmt: skip
 
@@ -75,3 +76,19 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert expected.keys() == found.keys()
     for key in expected:
         torch.testing.assert_close(expected[key], found[key], rtol=0, atol=1e-4)
+
+
+def assert_curve_is_table(curve: Path, table: Path) -> None:
+    """What TensorBoard reads in the folder of a training is the table of the training, each step once.
+
+    Numbers are float32 there, and have seven digits here.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(curve))
+    read.Reload()
+    rows = pd.read_csv(table, sep="\t")
+    for column in rows.columns.drop("step"):
+        points = read.Scalars(f"train/{column}")
+        assert [point.step for point in points] == rows.step.tolist()
+        assert [point.value for point in points] == pytest.approx(rows[column].tolist(), rel=1e-6)
