@@ -33,7 +33,7 @@ rule all:
     input:
         layout.REPORT,
         layout.SETTINGS,
-        expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS),
+        PACKAGED_MODELS,
         layout.RESULTS_CARD,
 
 

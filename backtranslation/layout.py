@@ -53,6 +53,7 @@ MODEL = "<results>/models/{model}"
 
 # 9. Report
 REPORT = "<results>/report/index.html"
+COSTS = "<results>/costs.json"
 SETTINGS = "<results>/settings.json"
 RESULTS_CARD = "<results>/README.md"
 
@@ -71,8 +72,21 @@ def locate(results: str | Path, pattern: str, **wildcards: object) -> Path:
 
 def find(results: str | Path, pattern: str) -> Iterator[tuple[dict[str, str], Path]]:
     """All paths of a results folder that a pattern matches, in order, each with the values of its wildcards."""
-    relative = pattern.removeprefix(f"{RESULTS}/")
-    matcher = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+?)", re.escape(relative)))
+    relative, matcher = pattern.removeprefix(f"{RESULTS}/"), _matcher(pattern)
     for path in sorted(Path(results).glob(re.sub(r"\{\w+\}", "*", relative))):
         if found := matcher.fullmatch(path.relative_to(results).as_posix()):
             yield found.groupdict(), path
+
+
+def wildcards_of(results: str | Path, path: str | Path) -> dict[str, str]:
+    """The wildcards of the pattern above that a path of a results folder follows, the most exact one; else none."""
+    relative = Path(path).relative_to(results).as_posix()
+    patterns = [value for name, value in globals().items() if name.isupper() and value.startswith(f"{RESULTS}/")]
+    found = [(pattern, match) for pattern in patterns if (match := _matcher(pattern).fullmatch(relative))]
+    exact = max(found, key=lambda item: len(re.sub(r"\{\w+\}", "", item[0])), default=None)
+    return exact[1].groupdict() if exact else {}
+
+
+def _matcher(pattern: str) -> re.Pattern[str]:
+    relative = re.escape(pattern.removeprefix(f"{RESULTS}/"))
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+?)", relative))

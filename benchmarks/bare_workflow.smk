@@ -165,8 +165,28 @@ rule build_report:
         expand("results/evaluation/losses/{model}.json", model=MODELS),
         expand("results/evaluation/{model}/answers.jsonl.zst", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
+        "results/costs.json",
     output:
         "results/report/index.html",
+    shell:
+        "touch {output}"
+
+
+rule write_costs:
+    input:
+        expand("results/segments/extracted/{shard}.jsonl.zst", shard=SHARDS),
+        "results/segments/funnel.tsv",
+        "results/seed/train.jsonl.zst",
+        expand("results/training/{model}.tsv", model=["backward", *MODELS]),
+        expand("results/instructions/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/candidates/{shard}.jsonl.zst", shard=SHARDS),
+        expand("results/iterations/{iteration}/judgements/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
+        expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
+        expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
+        expand("results/evaluation/{model}/loss.json", model=MODELS),
+        [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
+    output:
+        "results/costs.json",
     shell:
         "touch {output}"
 

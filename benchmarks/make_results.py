@@ -32,11 +32,11 @@ def main() -> None:
 
 
 def run(job: Any) -> None:
-    """Run the command of a job; a script's without its log."""
+    """Run the command of a job; that of a stage without its log."""
     for path in [*job.output, *job.log]:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     words = shlex.split(job.shellcmd)
-    if sys.executable not in words:
+    if sys.executable not in words or "-m" in words:
         subprocess.run(job.shellcmd, shell=True, check=True)
         return
     sys.argv = words[words.index(sys.executable) + 1 : words.index("2>&1")]

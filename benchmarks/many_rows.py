@@ -19,6 +19,7 @@ from typing import Any
 from many_shards import Measure, measure, pairs, settings, text
 
 from backtranslation.files import Row, replace_file, write_json, write_rows
+from backtranslation.jobs.costs import costs_value
 from backtranslation.jobs.stage import port_options
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.selection import Selection
@@ -91,6 +92,7 @@ def report(folder: Path) -> Measure:
         "training-pairs": [folder / "training.pairs.json" for _ in MODELS],
         "losses": [folder / "loss.json" for _ in MODELS],
         "answers": [folder / "answers.jsonl" for _ in MODELS],
+        "costs": folder / "costs.json",
     }
     values = {"settings": run_settings(), "models": MODELS, "comparisons": [], "random_seed": 1}
     return run(folder, "build_report", values, inputs, {"page": "report/index.html"})
@@ -179,6 +181,7 @@ def make_evaluation(folder: Path) -> None:
     losses = [
         {"id": row["id"], "loss": 2.0 + index % 3, "tokens": 50, "failure": None} for index, row in enumerate(rows[:20])
     ]
+    write_json(folder / "costs.json", costs_value([]))
     write_json(folder / "loss.json", {"loss": 2.5, "tokens": 1000, "pairs": losses})
     answers = ({"id": row["id"], "instruction": row["instruction"], "reference": row["response"], "answer": "Yes.",
                 "failure": None} for row in rows[:20])  # fmt: skip

@@ -1,6 +1,7 @@
 """What every rule file uses: the checked settings, the names of shards and models, and how a stage is called."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 

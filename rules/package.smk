@@ -4,6 +4,9 @@ Needs: a trained model, what it learnt from, and what was measured of it. Gives:
 """
 
 
+PACKAGED_MODELS = expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS)
+
+
 def compared(model):
     """The comparisons that a model is part of."""
     return [pair for pair in COMPARISONS if model in pair]

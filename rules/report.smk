@@ -1,6 +1,6 @@
 """Step 9: everything -> one page that opens offline.
 
-Needs: the results of every other step. Gives: the report, and beside the results the settings of the run and a card.
+Needs: the results of every other step. Gives: the report; beside the results, their costs, the settings and a card.
 """
 
 
@@ -30,6 +30,41 @@ rule write_results_card:
         "printf '%s' {params.card:q} > {output.card:q} 2> {log:q}"
 
 
+def write_costs_call(wildcards, input, output):
+    """How the ledger is written; made from input and output, so that the interpreter's place makes nothing stale."""
+    ledger = [sys.executable, "-P", "-m", "backtranslation.jobs.costs"]
+    return shlex.join([*ledger, f"--store={STORE}", f"--costs={output.costs}", "--", *input.results])
+
+
+rule write_costs:
+    """Add up what the results of every other step cost when they were made, in this run or an earlier one."""
+    input:
+        ledger=PACKAGE / "jobs/costs.py",
+        results=[
+            layout.MINIATURE_SEED if settings.miniature else [],
+            expand(layout.EXTRACTED_SEGMENTS, shard=SHARDS),
+            layout.FUNNEL,
+            layout.SEED,
+            expand(layout.TRAINING_LOG, model=[*(["backward"] if ITERATIONS else []), *MODELS]),
+            expand([layout.INSTRUCTIONS, layout.CANDIDATES], shard=SHARDS) if ITERATIONS else [],
+            expand([layout.SCORER_TEXTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
+            expand(layout.CURATED, iteration=ITERATIONS),
+            expand(layout.HELD_OUT_LOSS, model=MODELS),
+            [layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],
+            layout.TRUTH_MEASURES if settings.miniature else [],
+            PACKAGED_MODELS,
+        ],
+    output:
+        costs=layout.COSTS,
+    log:
+        layout.log_of("write_costs"),
+    localrule: True
+    params:
+        call=write_costs_call,
+    shell:
+        "{params.call} > {log:q} 2>&1"
+
+
 rule build_report:
     """Draw the figures and tables, and join them with samples to one self-contained page."""
     input:
@@ -50,6 +85,7 @@ rule build_report:
         answers=expand(layout.ANSWERS, model=MODELS),
         judgements=[layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],
         truth=layout.TRUTH_MEASURES if settings.miniature else [],
+        costs=layout.COSTS,
     output:
         page=report(layout.REPORT, category="Report"),
     log:

@@ -48,6 +48,7 @@ def build_report(
     answers: list[Input],
     judgements: list[Input],
     truth: Input | None,
+    costs: Input,
     page: Output,
     spec: Spec,
 ) -> None:
@@ -70,6 +71,7 @@ def build_report(
     answers: answers of every model, .jsonl.zst
     judgements: judgements of every comparison, .jsonl.zst
     truth: measures against the known truth, .json
+    costs: what the other results cost when they were made, .json
     page: the report, .html
     """
     import pandas as pd
@@ -82,6 +84,7 @@ def build_report(
         render_report,
         sample_answers,
         sample_ids,
+        stage_costs,
         survey_candidates,
         truth_measures,
     )
@@ -114,6 +117,7 @@ def build_report(
         losses=_losses(losses, spec),
         comparisons=_comparisons(judgements, answer_rows, spec),
         truth=truth_measures(_read_json(truth)) if truth else [],
+        costs=stage_costs(_read_json(costs)),
         curated_samples=[survey.wanted[row_id] for row_id in sorted(curated_ids)],
         unselected_samples=[survey.wanted[row_id] for row_id in sorted(unselected_ids)],
         rejected_samples=[survey.rejected[reason] for reason in sorted(survey.rejected)],

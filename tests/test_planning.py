@@ -48,6 +48,14 @@ def test_the_plan_says_why_and_what_it_costs(run: Path) -> None:
     assert jobs["results/trained/M0"]["state"] == "found"
 
 
+def test_the_plan_waits_for_a_file_that_no_stage_makes(run: Path) -> None:
+    """Snakemake does not want an intermediate that is deleted while what was made from it is there."""
+    (run / "results/costs.json").unlink()
+    [report] = [job for job in ask(run, "plan")[0] if job["state"] != "found"]
+    assert (report["stage"], report["state"], report["why"]) == ("build_report", "waits", ["reads results/costs.json"])
+    assert rerun_as_planned(run, "--forceall") == {}
+
+
 def test_the_plan_of_one_target(run: Path) -> None:
     outputs = {job["output"] for job in ask(run, "plan", "results/trained/M0")[0]}
     assert "results/trained/M0" in outputs and "results/trained/M1" not in outputs

@@ -15,6 +15,7 @@ import pytest
 from helpers.tiny_models import ROOT
 
 from backtranslation.files import write_json, write_rows
+from backtranslation.jobs.costs import StageCost, costs_value
 from backtranslation.report.page import (
     Report,
     TruthMeasure,
@@ -30,6 +31,7 @@ from backtranslation.settings.slices import spec
 
 TEMPLATE = ROOT / "backtranslation/report/page.html.jinja"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
+START = "2026-11-25T08:33:48+00:00"
 LOG = """\
 step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second
 1\t3.0\t0.001\t100\t0.5\t200
@@ -100,6 +102,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"source\tshard\tstep\tcount\na\ta-1\trecords/read\t10\na\ta-1\trecords/{EVIL}\t3\n"
     )
     write_json(
+        folder / "costs.json", costs_value([StageCost("train_model", EVIL, None, 1, 93_784.0, 0.0, 12_345, START)])
+    )
+    write_json(
         folder / "truth.json",
         [{"measure": EVIL, "model_or_iteration": EVIL, "value": 0.9, "low": 0.8, "high": 1.0, "n": 5, "target": 0.85}],
     )
@@ -126,7 +131,7 @@ def build(
         "curated": ["curated.jsonl.zst"], "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
         "backward-pairs": ["pairs.json"], "training-pairs": ["pairs.json", "pairs.json"],
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
-        "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"],
+        "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"], "costs": ["costs.json"],
         "store": [f"{name}/store"], "page": [f"{name}/index.html"],
     }  # fmt: skip
     given |= {option.replace("_", "-"): values for option, values in options.items()}
@@ -162,7 +167,7 @@ def test_page_needs_nothing_from_outside(page: str) -> None:
 
 
 def test_every_part_is_there(page: str) -> None:
-    for anchor in ("summary", "funnel", "data", "training", "curation", "evaluation", "samples", "settings"):
+    for anchor in ("summary", "funnel", "data", "training", "curation", "evaluation", "samples", "costs", "settings"):
         assert f'id="{anchor}"' in page
         assert f'href="#{anchor}"' in page
     assert page.count("<svg") == 5
@@ -202,6 +207,12 @@ def test_what_was_cut_or_left_out_stands_beside_the_numbers(page: str) -> None:
     assert "comparison pairs cut not judged win rate" in evaluation
     assert "M1 over M0 3 1 0 " in evaluation
     assert "M1 3 0 15 " in evaluation
+
+
+def test_costs_have_a_line_for_every_stage_and_one_for_all(page: str) -> None:
+    costs = shown(page, "costs")
+    assert "train model &lt;script&gt;" in costs
+    assert costs.count(" 1 1 day, 2:03:04 \u2013 12,345 2026-11-25 08:33") == 2
 
 
 SCORE_TABLE = pa.schema({"id": pa.string(), "score": pa.float64(), "failure": pa.string(),

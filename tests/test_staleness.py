@@ -17,6 +17,8 @@ import pytest
 import yaml
 from helpers.small_run import Computed, change_settings, digest, edit, list_results, rerun, rerun_as_planned, snakemake
 
+from backtranslation.files import Row
+
 SHARDS = ("miniature-pages-1", "miniature-pages-2")
 ITERATIONS = (1, 2)
 COMPARISONS = {"M1-vs-M0", "M2-vs-M0", "M2-vs-M1"}
@@ -196,8 +198,24 @@ def test_whole_tree_copied_elsewhere(finished_run: Path, tmp_path: Path) -> None
 
 
 def test_result_that_comes_out_the_same(run: Path) -> None:
+    """The report has the settings, and what the results cost now."""
+    before = read_costs(run)
     change_settings(run, {"scoring": {"max_unparsable_share": 0.99}})
     assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    after = read_costs(run)
+    assert {stage for stage in before if before[stage] != after[stage]} == {"parse_scores", None}
+    assert [row["last_started"] for row in before["parse_scores"]] < [
+        row["last_started"] for row in after["parse_scores"]
+    ]
+
+
+def read_costs(run: Path) -> dict[str | None, list[Row]]:
+    """What the report says of costs, by stage."""
+    costs = json.loads((run / "results/costs.json").read_text())
+    stages: dict[str | None, list[Row]] = {None: [costs["total"]]}
+    for row in costs["stages"]:
+        stages.setdefault(row["stage"], []).append(row)
+    return stages
 
 
 @pytest.mark.long
@@ -271,18 +289,22 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
         "extract_segments", "deduplicate_segments", "filter_instructions"
     }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
-    assert rerun(run) == {
-        "extract_segments": names("extraction/{}", SHARDS),
-        "deduplicate_segments": {"extraction/funnel"},
-        "filter_instructions": augmentation()["filter_instructions"],
-    }
+    assert (
+        rerun(run)
+        == {
+            "extract_segments": names("extraction/{}", SHARDS),
+            "deduplicate_segments": {"extraction/funnel"},
+            "filter_instructions": augmentation()["filter_instructions"],
+        }
+        | REPORT
+    )
 
 
 @pytest.mark.long
 def test_logic_in_a_script(run: Path) -> None:
     path = run / "scripts" / "parse_scores.py"
     path.write_text(path.read_text().replace("\n\n\nif __name__", "\n\n\nUNUSED = 1\n\n\nif __name__"))
-    assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]}
+    assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
 
 
 @pytest.mark.long
@@ -327,14 +349,14 @@ def test_weights_of_the_base_model_replaced_in_place(run: Path) -> None:
 
 @pytest.mark.long
 def test_damaged_result(run: Path) -> None:
-    """A damaged file is never read; deleted, it alone is made again."""
+    """A damaged file is never read; deleted, it alone is made again, and its new cost comes into the report."""
     segments = run / "results" / "segments" / "miniature-pages-1.jsonl.zst"
     whole = digest(segments)
     overwrite(segments, 100, b"damage")
     segments.touch()
     assert "miniature-pages-1.jsonl.zst is damaged, or was edited by hand" in snakemake(run, fails=True)
     segments.unlink()
-    assert rerun(run, "--forceall") == {"deduplicate_segments": {"extraction/funnel"}}
+    assert rerun(run, "--forceall") == {"deduplicate_segments": {"extraction/funnel"}} | REPORT
     assert digest(segments) == whole
 
 
@@ -367,7 +389,7 @@ def test_deleted_results_are_linked_again(run: Path) -> None:
 def test_result_deleted_from_the_store_too(run: Path) -> None:
     shutil.rmtree(run / "results" / "store" / "results" / "parse_scores")
     shutil.rmtree(run / "results" / "iterations" / "1" / "scores")
-    assert rerun(run, "--forceall") == {"parse_scores": scoring(ITERATIONS)["parse_scores"]}
+    assert rerun(run, "--forceall") == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
 
 
 # Times, and Snakemake's memory

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TextIO
 from backtranslation.commands.conversation import answer_message, converse, open_conversation
 from backtranslation.commands.export import EXPORTS, describe_export
 from backtranslation.commands.initialization import describe_configuration, write_configuration
+from backtranslation.commands.ledger import cost_of_jobs, describe_costs
 from backtranslation.commands.planning import describe_plan, plan_jobs
 from backtranslation.commands.publication import describe_publication, prepare_publication, publish
 from backtranslation.commands.removal import describe_removal, remove_unused
@@ -31,6 +32,7 @@ from backtranslation.commands.verification import describe_faults, describe_kept
 from backtranslation.commands.workflow_jobs import check_configfiles, find_snakefile, list_jobs, read_configfiles
 from backtranslation.errors import UserError
 from backtranslation.export.pairs import FORMATS
+from backtranslation.jobs.costs import costs_value
 from backtranslation.jobs.process import printable, run_script
 from backtranslation.settings.base_model import ModelLoading
 
@@ -258,6 +260,13 @@ def status(args: argparse.Namespace) -> Reply:
     return value, [name_results(results), *describe_status(work, iterations)]
 
 
+def cost(args: argparse.Namespace) -> Reply:
+    """What the results of a run took to make, found or computed: time, GPU time and tokens of a run from nothing."""
+    jobs = list_jobs(args.configfile, snakefile=args.snakefile)
+    costs, unmade = cost_of_jobs(jobs)
+    return {**costs_value(costs), "unmade": unmade}, [*name_stores(jobs), *describe_costs(costs, unmade)]
+
+
 def trace(args: argparse.Namespace) -> Reply:
     """Everything about one example: page, segment, instruction, scores, and the training sets that hold it."""
     results = results_of(args.configfile, args.snakefile)
@@ -321,6 +330,7 @@ COMMANDS = {
     "init": Command(add_init_options, init),
     "plan": Command(add_plan_options, plan),
     "status": Command(add_workflow_options, status),
+    "cost": Command(add_workflow_options, cost),
     "trace": Command(add_trace_options, trace),
     "verify": Command(add_workflow_options, verify, finds_faults=True),
     "keep": Command(add_keep_options, keep),

@@ -63,7 +63,7 @@ def _plan_job(item: WorkflowJob, upstream: _Upstream, costs: "_Costs") -> Planne
     job, store, paths = item.job, item.store, output_paths(item.job)
     last = last_made(store, paths[0])
     found: Manifest | None = None
-    if awaited := _awaited(job, upstream):
+    if awaited := _awaited(item, upstream):
         state: State = "waits"
         why = [f"reads {list_names(awaited)}", *setting_differences(job, last)]
     else:
@@ -94,9 +94,10 @@ def _digests(manifest: Manifest) -> list[str]:
     return [record.digest for record in output_records(manifest)]
 
 
-def _awaited(job: Job, upstream: _Upstream) -> list[str]:
+def _awaited(item: WorkflowJob, upstream: _Upstream) -> list[str]:
     """The inputs that are not known yet, by path."""
-    return [path for paths in job.inputs.values() for path in paths if isinstance(upstream.get(path), Job)]
+    paths = [path for paths in item.job.inputs.values() for path in paths]
+    return [path for path in paths if path in item.rewritten or isinstance(upstream.get(path), Job)]
 
 
 def _digest_now(store: Path, path: str, upstream: _Upstream) -> str:

@@ -37,11 +37,15 @@ RECORD_NAME = 254  # longer names of Snakemake's records are cut into folders
 
 @dataclass(frozen=True)
 class WorkflowJob:
-    """A job, the store that it asks, and whether Snakemake by itself would run it now."""
+    """A job, the store that it asks, and whether Snakemake by itself would run it now.
+
+    `rewritten` are the inputs that jobs which are no stages have yet to write, or to write anew.
+    """
 
     job: Job
     store: Path
     is_due: bool
+    rewritten: frozenset[str] = frozenset()
 
 
 def find_snakefile(given: Path | None = None) -> Path:
@@ -142,7 +146,14 @@ def _read_workflow_job(dag: Any, job: Any) -> WorkflowJob | None:
         raise StoreError(
             f"rule {job.rule.name}: code_digest must get the settings that choose modules, as the spec does"
         )
-    return WorkflowJob(asked, call.store, bool(dag.needrun(job)))
+    rewritten = {
+        str(path)
+        for maker, paths in dag.dependencies[job].items()
+        if not isinstance(maker.params.get("call"), StageCall)
+        for path in paths
+        if dag.needrun(maker) or not Path(path).exists()
+    }
+    return WorkflowJob(asked, call.store, bool(dag.needrun(job)), frozenset(rewritten))
 
 
 def read_configfiles(configfiles: list[Path]) -> Settings:

@@ -7,6 +7,7 @@ a link only if it is http or https, and the page's content policy forbids script
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from heapq import nsmallest
 from math import isnan
 from pathlib import Path
@@ -110,6 +111,19 @@ class TruthMeasure:
 
 
 @dataclass(frozen=True)
+class StageCost:
+    """What the results of a stage took to make, of one model or iteration where they belong to one."""
+
+    stage: str
+    subject: str
+    results: int
+    time: timedelta
+    gpu_time: timedelta
+    tokens: int | None
+    last_started: datetime
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the page shows; what a run does not have stays empty."""
 
@@ -127,6 +141,7 @@ class Report:
     losses: Sequence[LossEstimate] = ()
     comparisons: Sequence[Comparison] = ()
     truth: Sequence[TruthMeasure] = ()
+    costs: Sequence[StageCost] = ()
     curated_samples: Sequence[Sample] = ()
     unselected_samples: Sequence[Sample] = ()
     rejected_samples: Sequence[Sample] = ()
@@ -217,6 +232,23 @@ def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
         )
         for row in rows
     ]
+
+
+def stage_costs(costs: Row) -> list[StageCost]:
+    """Read {"stages": [{"stage", "model", "iteration", "results", ...}, ...], "total"}; the total comes last."""
+    return [_stage_cost(row) for row in [*costs["stages"], costs["total"]] if row["results"]]
+
+
+def _stage_cost(row: Row) -> StageCost:
+    return StageCost(
+        stage=row["stage"] or "all",
+        subject=row["model"] or (f"iteration {row['iteration']}" if row["iteration"] else ""),
+        results=row["results"],
+        time=timedelta(seconds=round(row["seconds"])),
+        gpu_time=timedelta(seconds=round(row["gpu_seconds"])),
+        tokens=row["tokens"],
+        last_started=datetime.fromisoformat(row["last_started"]),
+    )
 
 
 def render_report(report: Report, template: Path) -> str:

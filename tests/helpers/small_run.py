@@ -222,9 +222,9 @@ def digests_of(run: Path, stage: str, spec: dict[str, Any]) -> dict[str, str]:
 
 
 def list_commands(run: Path, *arguments: str) -> list[Command]:
-    """The stage and the arguments of every command that the rules give for a run."""
+    """The stage and the arguments of every command of a stage that the rules give for a run."""
     said = snakemake(run, "--dry-run", "--forceall", "--printshellcmds", *arguments)
-    lines = [line for line in said.splitlines() if line.startswith("Shell command: ") and sys.executable in line]
+    lines = [line for line in said.splitlines() if line.startswith("Shell command: ") and " 2>&1 | tee" in line]
     assert lines
     commands: list[Command] = []
     for line in lines:
