@@ -3,7 +3,6 @@
 Needs: a trained model, what it learnt from, and what was measured of it. Gives: a folder of its own with a card.
 """
 
-
 PACKAGED_MODELS = expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS)
 
 

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from backtranslation.jobs.checkpoints import latest_checkpoint, step_of
 from backtranslation.jobs.trackers import Tracker, open_trackers
+from backtranslation.models.chat import with_user_turns
 from backtranslation.models.loading import load_tokenizer
 from backtranslation.models.pairs import encode_forward
 from backtranslation.models.prompts import PromptSet
@@ -27,7 +28,8 @@ KEY = "0123456789abcdef"
 def train(base: BaseModelSettings, prompts: PromptSet, tmp_path: Path) -> Callable[..., Path]:
     """Train in this process, with TensorBoard and further callbacks; the table of the training."""
     tokenizer = load_tokenizer(base.path, base, prompts)
-    pairs = [encode_forward(tokenizer, prompts, row, "seed", FAST.max_length) for row in make_pairs(32)]
+    shown = with_user_turns(tokenizer, prompts.forward_turn("seed"))
+    pairs = [encode_forward(shown, row, FAST.max_length) for row in make_pairs(32)]
 
     def run(*more: TrainerCallback) -> Path:
         tracked = TrackedRun(model="M1", tensorboard=str(tmp_path / "tensorboard"))
