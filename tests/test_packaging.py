@@ -17,9 +17,12 @@ import pytest
 import torch
 from helpers.hub import cache_model
 from helpers.tiny_models import CONFIGS, make_pairs
+from huggingface_hub import metadata_load
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
+from backtranslation.files import count_rows, read_rows
+from backtranslation.layout import ANSWERS, CURATED, HELD_OUT_LOSS, MODEL, TRAINING_PAIRS, locate
 from backtranslation.models.chat import encode_text, render_prompt, with_user_turns
 from backtranslation.models.engine import Request, load_engine
 from backtranslation.models.loading import load_tokenizer
@@ -92,6 +95,35 @@ def test_the_backward_model_is_asked_by_a_text_alone(
     learning = with_user_turns(AutoTokenizer.from_pretrained(trained("qwen")), prompts.backward_turn())
     assert asked == render_prompt(learning, text)
     assert "Write the one instruction" in asked and text in asked
+
+
+def test_five_lines_give_the_stored_answers_of_a_run(finished_run: Path) -> None:
+    results = finished_run / "results"
+    for model in ("M0", "M2"):
+        ask = pipeline("text-generation", str(results / "models" / model))
+        stored = list(read_rows(locate(results, ANSWERS, model=model)))
+        replies = [ask(chat(row["instruction"]))[0]["generated_text"][-1]["content"] for row in stored]
+        assert [reply.strip() for reply in replies] == [row["answer"] for row in stored]
+
+
+def test_the_card_of_a_model_tells_what_the_results_say(finished_run: Path) -> None:
+    results = finished_run / "results"
+    folder = locate(results, MODEL, model="M1")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    metadata = metadata_load(folder / "README.md")
+    assert metadata == {
+        "license": "apache-2.0", "language": ["en"], "library_name": "transformers",
+        "pipeline_tag": "text-generation", "tags": ["instruction-backtranslation", "arxiv:2308.06259"],
+    }  # fmt: skip
+    counts = json.loads(locate(results, TRAINING_PAIRS, model="M1").read_text())
+    assert f"| human-written | {counts['seed']['used']} | 0 |" in card
+    assert f"| miniature | not stated | {count_rows(locate(results, CURATED, iteration=1))} |" in card
+    loss = json.loads(locate(results, HELD_OUT_LOSS, model="M1").read_text())["loss"]
+    assert f"| loss, nats per token of the response, 8 pairs | {loss:.3f} (" in card
+    assert "M1's answers judged better than M0's, 8 instructions" in card and "The judge is M0" in card
+    assert str(finished_run) not in card
+    backward = (locate(results, MODEL, model="backward") / "README.md").read_text(encoding="utf-8")
+    assert "writes the instruction that a text answers" in backward and "Not measured by itself" in backward
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""The card of a model: metadata that the hub reads, and words that fit the model."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.tiny_models import ROOT
+from huggingface_hub import metadata_load
+
+from backtranslation.report.model_card import LearntPairs, ModelCard, render_adapter_card, render_card
+from backtranslation.report.statistics import Estimate, compare_losses
+
+TEMPLATE = ROOT / "backtranslation/report/model_card.md.jinja"
+CARD = ModelCard(
+    model="M1",
+    task="forward",
+    version="1.0",
+    base="owner/base",
+    base_on_hub=True,
+    license={"license": "other", "license_name": "ours"},
+    license_files=["LICENSE"],
+    languages=["en", "de"],
+    datasets=["owner/pairs"],
+    has_adapter=True,
+    max_new_tokens=20,
+    settings={"training": {"epochs": 3}},
+    seed=LearntPairs(1200, 2),
+    augmented=LearntPairs(30, 0),
+    judge="M0",
+    sources=Counter({("news", "cc-by-4.0"): 20, ("news", None): 10}),
+    loss=compare_losses({"M1": ([1.0, 2.0], [10, 10])}, 1)[0],
+    right_answers=Estimate(0.5, 0.4, 0.6),
+)
+
+
+def metadata_of(text: str, folder: Path) -> object:
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return metadata_load(folder / "README.md")
+
+
+def test_metadata_are_those_of_the_hub(tmp_path: Path) -> None:
+    common = {
+        "base_model": "owner/base", "license": "other", "license_name": "ours", "language": ["en", "de"],
+        "datasets": ["owner/pairs"], "pipeline_tag": "text-generation",
+        "tags": ["instruction-backtranslation", "lora", "arxiv:2308.06259"],
+    }  # fmt: skip
+    model = metadata_of(render_card(CARD, TEMPLATE), tmp_path)
+    assert model == common | {"library_name": "transformers", "base_model_relation": "finetune"}
+    adapter = metadata_of(render_adapter_card(CARD, TEMPLATE), tmp_path)
+    assert adapter == common | {"library_name": "peft", "base_model_relation": "adapter"}
+
+
+def test_a_base_in_a_folder_is_named_in_words_alone(tmp_path: Path) -> None:
+    card = render_card(replace(CARD, base="base", base_on_hub=False, license={}, license_files=[]), TEMPLATE)
+    metadata = metadata_of(card, tmp_path)
+    assert isinstance(metadata, dict) and metadata.keys().isdisjoint({"base_model", "license", "base_model_relation"})
+    assert "It was made from `base`" in card and "License of the base model: not stated by its card." in card
+
+
+def test_numbers_sources_and_settings_stand_in_the_card() -> None:
+    card = render_card(CARD, TEMPLATE)
+    for line in (
+        "| human-written | 1,200 | 2 |",
+        "| segments of web pages, with an instruction that a model wrote | 30 | 0 |",
+        "| news | not stated | 10 |",
+        "| news | cc-by-4.0 | 20 |",
+        "| right answers, against the known truth | 0.500 (0.400 to 0.600) |",
+        "License of the base model: ours (LICENSE).",
+        "The adapter by itself lies in `adapter/`.",
+        "training:\n  epochs: 3",
+    ):
+        assert line in card
+    assert "| loss, nats per token of the response, 2 pairs | 1.500 (" in card
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("M0", "it learnt from human-written pairs alone"),
+        ("M3", "and from the candidates that M2 selected"),
+        ("unselected", "every candidate, unselected: a control"),
+    ],
+)
+def test_a_card_says_what_kind_of_model_it_is(model: str, words: str) -> None:
+    card = render_card(replace(CARD, model=model), TEMPLATE)
+    assert words in card and ("Part of what it learnt are passages" in card) == (model != "M0")
+
+
+def test_a_source_of_a_corpus_cannot_break_the_table() -> None:
+    sources: Counter[tuple[str, str | None]] = Counter({("a|b\n<script>", "[x](http://example.org)"): 1})
+    card = render_card(replace(CARD, sources=sources), TEMPLATE)
+    assert "| a\\|b &lt;script> | \\[x](http://example.org) | 1 |" in card
