@@ -403,3 +403,31 @@ def test_of_several_chat_templates_the_default_is_trained(prompts: PromptSet) ->
     own = tokenizer.chat_template
     tokenizer.chat_template = {"default": own, "tool_use": "{{ tools }}"}
     assert prepare_tokenizer(tokenizer, prompts).chat_template == own
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # A system turn of its own where none is given; the system turn taken out; the last question found backwards; a
+        # macro that looks at all messages.
+        "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}<sys>Help.{% endif %}"
+        "<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}{% endfor %}",
+        "{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}"
+        "{%- set messages = messages[1:] %}{%- else %}{%- set system = 'none' %}{%- endif %}[{{ system }}]"
+        "{%- for m in messages %}{{ m.content }}{{ eos_token }}{%- endfor %}",
+        "{%- set last = namespace(text='') %}{%- for m in messages[::-1] %}{%- if m.role == 'user' and not last.text %}"
+        "{%- set last.text = m.content %}{%- endif %}{%- endfor %}last: {{ last.text }}"
+        "{%- for m in messages %}{{ m.content }}{{ eos_token }}{%- endfor %}",
+        "{%- macro all() %}{%- for m in messages %}{{ m.content }}{{ eos_token }}{%- endfor %}{%- endmacro %}"
+        "{{ all() }}",
+    ],
+)
+@pytest.mark.parametrize("name", ["one turn", "with a system message", "several turns"])
+def test_chat_templates_of_all_kinds_see_the_turns_as_trained(name: str, template: str, prompts: PromptSet) -> None:
+    tokenizer = build_tokenizer("chat")
+    tokenizer.chat_template = template
+    turn = prompts.forward_turn("answer")
+    by_hand = [m | {"content": turn.show(m["content"])} if m["role"] == "user" else m for m in CONVERSATIONS[name]]
+    expected = tokenizer.apply_chat_template(by_hand, tokenize=False)
+    assert prompts.tag("answer") in str(expected)
+    assert with_user_turns(tokenizer, turn).apply_chat_template(CONVERSATIONS[name], tokenize=False) == expected
