@@ -1,6 +1,6 @@
 # The workflow and all that it needs, on Debian: `docker build --tag backtranslation .` (docs/running.md, "In a container").
 
-# Python 3.11, with which the tests run. Any Debian or Ubuntu whose Python is 3.11 or newer will do.
+# Python 3.11, with which the tests run. Any Debian from 12 on will do.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS packages
