@@ -65,8 +65,8 @@ def rows_of(results: Path, pattern: str, **wildcards: object) -> list[Row]:
     ]  # fmt: skip
 
 
-def make_pairs(count: int, licence: str | None = None) -> list[Pair]:
-    segment = {"url": "u", "source": "s", "file": "f", "record_offset": 7, "license": licence}
+def make_pairs(count: int, license: str | None = None) -> list[Pair]:
+    segment = {"url": "u", "source": "s", "file": "f", "record_offset": 7, "license": license}
     return [
         Pair(f"Ask {n}", f"Tell {n}\n- é", origin(f"{n:016x}", "augmented", segment, {"score": 5.0}, 1))
         for n in range(count)
@@ -101,7 +101,7 @@ def test_every_result_is_read_by_its_name(results: Path, load: Callable[..., Any
 
 
 def test_a_column_of_nulls_in_the_first_shard_is_no_obstacle(copied_results: Path, load: Callable[..., Any]) -> None:
-    """A reason to reject, or a licence, may come late; by itself `datasets` takes nulls for a type of their own."""
+    """A reason to reject, or a license, may come late; by itself `datasets` takes nulls for a type of their own."""
     for pattern, column in ((layout.CANDIDATES, "rejection"), (layout.SEGMENTS, "license")):
         for shard, value in zip(SHARDS, (None, "late"), strict=True):
             path = layout.locate(copied_results, pattern, shard=shard)
@@ -305,7 +305,7 @@ def test_the_card_says_what_the_rows_are(tmp_path: Path, results: Path) -> None:
     assert "| augmented | 20 |" in card.text and "| `CC-BY-4.0` | 20 |" in card.text
 
 
-def test_licences_of_pages_do_no_harm_to_the_card(tmp_path: Path) -> None:
+def test_licenses_of_pages_do_no_harm_to_the_card(tmp_path: Path) -> None:
     hostile = "x | <script>\n# `title`\n---"
     write_pairs(tmp_path / "out", [*make_pairs(2, hostile), *make_pairs(3)], NOTHING, "messages", "jsonl")
     text = (tmp_path / "out/README.md").read_text()
@@ -320,7 +320,7 @@ def test_answers_are_what_alpaca_eval_reads(results: Path, tmp_path: Path, load:
     models = ["M0", "M1"]
     answers = export_rows.answers(Run(results, SHARDS), models)
     record = write_evaluation(tmp_path / "out", answers, models, NOTHING, ANSWER)
-    assert "Licences" not in (tmp_path / "out/README.md").read_text(), "models have written these"
+    assert "Licenses" not in (tmp_path / "out/README.md").read_text(), "models have written these"
     assert record["rows"] == {"M0": 8, "M1": 8}
     for model in models:
         stored = rows_of(results, layout.ANSWERS, model=model)

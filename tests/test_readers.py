@@ -354,7 +354,7 @@ def test_parquet_with_chosen_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
-def test_a_licence_is_a_name_and_whatever_else_is_none(tmp_path: Path, file_format: str) -> None:
+def test_a_license_is_a_name_and_whatever_else_is_none(tmp_path: Path, file_format: str) -> None:
     path, names = tmp_path / f"a.{file_format}", ["CC-BY-4.0", " https://example.org/terms ", "", None, "x" * 1001]
     rows: list[dict[str, object]] = [{"text": "one", "terms": name} for name in names]
     if file_format == "parquet":

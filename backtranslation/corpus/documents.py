@@ -6,7 +6,7 @@ from backtranslation.corpus.decoding import decode_text
 from backtranslation.jobs.bounds import Items
 from backtranslation.tally import Tally
 
-MAX_LICENSE = 1000  # characters: every segment carries it, and a text of pages is no name of a licence
+MAX_LICENSE = 1000  # characters: every segment carries it, and a text of pages is no name of a license
 MAX_TAGS = 300_000  # a parsed page takes up to 700 bytes of memory per tag, however short the page
 
 

@@ -193,11 +193,11 @@ def _row_document(
         tally.refuse("records/not text", where)
     elif not (html and has_too_many_tags(content, where, tally)):
         address = writable(url) if isinstance(url, str) else ""
-        licence = _licence(row.get(fields.license_field))
-        yield Document(writable(content), bool(html), address, file, offset, licence)
+        license = _license(row.get(fields.license_field))
+        yield Document(writable(content), bool(html), address, file, offset, license)
 
 
-def _licence(given: Any) -> str | None:
-    """The name of a licence, or None for what is none: a page without one is a page all the same."""
+def _license(given: Any) -> str | None:
+    """The name of a license, or None for what is none: a page without one is a page all the same."""
     name = writable(given).strip() if isinstance(given, str) else ""
     return name if 0 < len(name) <= MAX_LICENSE else None

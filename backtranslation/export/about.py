@@ -64,7 +64,7 @@ def about_training(settings: Settings, model: str, training: Training, tags: Tag
             " not in the training.",
             f"Of a pair of more than {training.max_length:,} tokens the model saw less: the question was cut, never the"
             " reply. Here it is whole.",
-            "Seed pairs carry no source: their licence is that of the data set they were taken from.",
+            "Seed pairs carry no source: their license is that of the data set they were taken from.",
             *([] if is_backward or model == "M0" else [PASSAGES_ARE_REPLIES]),
         ],
         languages=settings.corpus.filters.languages,

@@ -14,9 +14,9 @@ from backtranslation.export.columns import Columns, card_features
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 TAGS = ["instruction-backtranslation", "synthetic"]
-SHOWN_LICENCES = 20
-COUNTED_LICENCES = 1000  # different ones; a corpus may have one of its own for every page
-NO_LICENCE, OTHER_LICENCE = "none named", "others"
+SHOWN_LICENSES = 20
+COUNTED_LICENSES = 1000  # different ones; a corpus may have one of its own for every page
+NO_LICENSE, OTHER_LICENSE = "none named", "others"
 SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
 
 DataFiles = Sequence[tuple[str, str | list[str]]]  # split, and the path or paths of its rows
@@ -35,7 +35,7 @@ MEANINGS = {
     "source": "name of the part of the corpus; null for seed pairs",
     "file": "corpus file of the page; null for seed pairs",
     "record_offset": "place in that file: byte of WARC and JSON lines, row of Parquet; null for seed pairs",
-    "license": "what the page said of its licence; null where it said nothing",
+    "license": "what the page said of its license; null where it said nothing",
     "score": "score of the pair, 1 to 5, as the model wrote it; null where none was read or asked for",
     "expected_score": "mean of the scores 1 to 5 by the model's probabilities; null as above",
     "iteration": "the iteration whose model gave the score; null where none did",
@@ -65,25 +65,25 @@ class About:
 
 @dataclass
 class Survey:
-    """Rows by kind of pair and by licence, counted while they are written."""
+    """Rows by kind of pair and by license, counted while they are written."""
 
     kinds: Counter[str] = field(default_factory=Counter)
-    licences: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
 
-    def add(self, kind: str, licence: str | None) -> None:
+    def add(self, kind: str, license: str | None) -> None:
         """Take one more pair in."""
         self.kinds[kind] += 1
-        name = licence or NO_LICENCE
-        is_known = name in self.licences or len(self.licences) < COUNTED_LICENCES
-        self.licences[name if is_known else OTHER_LICENCE] += 1
+        name = license or NO_LICENSE
+        is_known = name in self.licenses or len(self.licenses) < COUNTED_LICENSES
+        self.licenses[name if is_known else OTHER_LICENSE] += 1
 
     def named(self) -> list[tuple[str, int]]:
-        """The most frequent licences, the rest together; empty where no row names one."""
-        if set(self.licences) <= {NO_LICENCE}:
+        """The most frequent licenses, the rest together; empty where no row names one."""
+        if set(self.licenses) <= {NO_LICENSE}:
             return []
-        frequent = self.licences.most_common(SHOWN_LICENCES)
-        rest = self.licences.total() - sum(count for _, count in frequent)
-        return frequent + ([(OTHER_LICENCE, rest)] if rest else [])
+        frequent = self.licenses.most_common(SHOWN_LICENSES)
+        rest = self.licenses.total() - sum(count for _, count in frequent)
+        return frequent + ([(OTHER_LICENSE, rest)] if rest else [])
 
 
 def render_card(
@@ -100,7 +100,7 @@ def render_card(
     head = {
         "pretty_name": about.title,
         **({"language": list(about.languages)} if about.languages else {}),
-        **(_licence_head(survey) if survey else {}),
+        **(_license_head(survey) if survey else {}),
         "size_categories": [_size_category(sum(counts.values()))],
         "task_categories": ["text-generation"],
         "tags": TAGS,
@@ -115,7 +115,7 @@ def render_card(
         kinds=survey.kinds if survey else {},
         columns=columns,
         meanings=MEANINGS,
-        licences=[(inline_code(name), count) for name, count in survey.named()] if survey else None,
+        licenses=[(inline_code(name), count) for name, count in survey.named()] if survey else None,
         version=version("backtranslation"),
     )
     return f"{text}\n"
@@ -134,10 +134,10 @@ def card_head(configs: Sequence[tuple[str, Columns, DataFiles]]) -> dict[str, An
     }  # fmt: skip
 
 
-def _licence_head(survey: Survey) -> dict[str, str]:
-    """The licence, where every row names the same one."""
-    [name, *others] = survey.licences or [NO_LICENCE]
-    return {} if others or name == NO_LICENCE else {"license": "other", "license_name": name}
+def _license_head(survey: Survey) -> dict[str, str]:
+    """The license, where every row names the same one."""
+    [name, *others] = survey.licenses or [NO_LICENSE]
+    return {} if others or name == NO_LICENSE else {"license": "other", "license_name": name}
 
 
 def _size_category(rows: int) -> str:

@@ -16,7 +16,7 @@ class Fields(Slice):
     )
     html_field: str = Field("html", description="JSONL and Parquet: field of the page as HTML")
     license_field: str = Field(
-        "license", description="JSONL and Parquet: field of the page's licence; pages need not have it"
+        "license", description="JSONL and Parquet: field of the page's license; pages need not have it"
     )
 
 
