@@ -56,6 +56,8 @@ JobAcctGatherParams=OverMemoryKill
 SlurmdTimeout=10
 ReturnToService=2
 KillWait=10
+# What `list_jobs` asks for: SLURM forgets ended jobs after five minutes otherwise, which a slow machine takes.
+MinJobAge=7200
 # Where jobs are looked for while slurmctld does not answer.
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
