@@ -76,12 +76,12 @@ def test_a_result_with_two_names_counts_once_and_one_that_is_not_there_not_at_al
 @pytest.mark.parametrize(
     ("path", "wildcards"),
     [
-        ("segments/extracted/web-1.jsonl.zst", {"shard": "web-1"}),
+        ("extraction/web-1.jsonl.zst", {"shard": "web-1"}),
         ("iterations/2/judgements/web-1.jsonl.zst", {"iteration": "2", "shard": "web-1"}),
         ("evaluation/judgements/M1-vs-unselected.jsonl.zst", {"first": "M1", "second": "unselected"}),
-        ("evaluation/M1/loss.json", {"model": "M1"}),
+        ("evaluation/losses/M1.json", {"model": "M1"}),
         ("training/M1.tsv", {"model": "M1"}),
-        ("segments/funnel.tsv", {}),
+        ("extraction/funnel.tsv", {}),
         ("no/such/pattern", {}),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from helpers.hub import cache_model
 from helpers.tiny_models import CONFIGS, make_pairs
 from huggingface_hub import metadata_load
@@ -22,7 +23,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
 from backtranslation.files import count_rows, read_rows
-from backtranslation.layout import ANSWERS, CURATED, HELD_OUT_LOSS, MODEL, TRAINING_PAIRS, locate
+from backtranslation.layout import CURATED, HELD_OUT, HELD_OUT_LOSS, MODEL, TRAINED_MODEL, TRAINING_PAIRS, locate
+from backtranslation.method.evaluation import answer_instructions
 from backtranslation.models.chat import encode_text, render_prompt, with_user_turns
 from backtranslation.models.engine import Request, load_engine
 from backtranslation.models.loading import load_tokenizer
@@ -32,6 +34,8 @@ from backtranslation.models.prompts import PromptSet
 from backtranslation.models.training import fine_tune
 from backtranslation.settings.base_model import BaseModelSettings, HubName
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
+from backtranslation.settings.prompts import PROMPT_FILES, Prompts
 from backtranslation.settings.training import Lora, Training
 
 GREEDY = Sampling(temperature=0, max_new_tokens=8)
@@ -97,13 +101,22 @@ def test_the_backward_model_is_asked_by_a_text_alone(
     assert "Write the one instruction" in asked and text in asked
 
 
-def test_five_lines_give_the_stored_answers_of_a_run(finished_run: Path) -> None:
+def test_plain_chat_with_the_models_of_a_run_is_their_evaluation(finished_run: Path, tmp_path: Path) -> None:
+    """Greedy both times; what the run evaluated is what training left, by the prompts of its configuration."""
     results = finished_run / "results"
+    held_out = list(read_rows(locate(results, HELD_OUT)))
+    shown = yaml.safe_load((finished_run / "config.yaml").read_text())["prompts"]
+    prompts = PromptSet(Prompts(**shown | {name: str(finished_run / shown[name]) for name in PROMPT_FILES}))
     for model in ("M0", "M2"):
-        ask = pipeline("text-generation", str(results / "models" / model))
-        stored = list(read_rows(locate(results, ANSWERS, model=model)))
-        replies = [ask(chat(row["instruction"]))[0]["generated_text"][-1]["content"] for row in stored]
-        assert [reply.strip() for reply in replies] == [row["answer"] for row in stored]
+        trained = locate(results, TRAINED_MODEL, model=model)
+        engine, tokenizer = load_engine(Generation(), str(trained), BaseModelSettings(path=str(trained)), prompts)
+        tokenizer = with_user_turns(tokenizer, prompts.forward_turn("answer"))
+        journal = tmp_path / f"{model}.jsonl"
+        answers = answer_instructions(engine, tokenizer, held_out, GREEDY, 1, journal, Limits())
+        ask = pipeline("text-generation", str(locate(results, MODEL, model=model)))
+        for row in answers:
+            (reply,) = ask(chat(row["instruction"]), do_sample=False, max_new_tokens=GREEDY.max_new_tokens)
+            assert reply["generated_text"][-1]["content"].strip() == row["answer"]
 
 
 def test_the_card_of_a_model_tells_what_the_results_say(finished_run: Path) -> None:

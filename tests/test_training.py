@@ -201,7 +201,7 @@ def test_adapters_are_merged(train: Callable[..., Path], base: BaseModelSettings
     assert before.keys() == after.keys()
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
     assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
-    assert not list(folder.glob("adapter*"))
+    assert not list(folder.glob("adapter_*")), "in a folder of their own, where nothing takes the model for an adapter"
     table = pd.read_csv(folder.with_suffix(".tsv"), sep="\t")
     assert table.loss.iloc[-1] < table.loss.iloc[0]
 

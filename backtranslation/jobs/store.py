@@ -52,6 +52,7 @@ from backtranslation.jobs.manifests import (
     make_key,
     output_paths,
     result_folder,
+    result_folders,
     suffix,
     work_folder,
 )
@@ -83,12 +84,17 @@ def digest_input(store: Path, path: str) -> str:
 
 
 def _read_stored_again(store: Path, path: str, record: OutputRecord) -> None:
-    """Digest the stored files of a damaged path anew: they may be the same files, and their times may not show it."""
+    """Digest the stored files of a damaged path anew: they may be the same files, and their times may not show it.
+
+    So may be files of other results, which are linked and not copied.
+    """
     name = read_name(store, path)
     assert name is not None  # it has a record
-    for stored in record.digests(result_folder(store, name.stage, name.key)):
-        if stored.exists():
-            remember_digest(digest_cache(store), stored, read_digest(stored))
+    stored = [file for file in record.digests(result_folder(store, name.stage, name.key)) if file.exists()]
+    digests = {file.stat().st_ino: read_digest(file) for file in stored}
+    for file in (file for folder in result_folders(store) for file in folder.rglob("*")):
+        if digest := digests.get(file.stat().st_ino):
+            remember_digest(digest_cache(store), file, digest)
 
 
 def make(
