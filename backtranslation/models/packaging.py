@@ -64,7 +64,8 @@ def find_license(base: Path | None, hub_name: HubName | None) -> License:
         try:
             base = Path(snapshot_download(hub_name.path, revision=hub_name.revision, allow_patterns=wanted))
         except Exception as error:  # of huggingface_hub, requests or the file system: it is a note, not a result
-            log.warning(f"{hub_name.path}: its license cannot be read ({str(error).splitlines()[0]})")
+            said = (str(error) or repr(error)).splitlines()[0]
+            log.warning(f"{hub_name.path}: its license cannot be read ({said})")
     if base is None:
         return License({}, [])
     card = base / "README.md"
