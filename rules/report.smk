@@ -30,10 +30,10 @@ rule write_results_card:
         "printf '%s' {params.card:q} > {output.card:q} 2> {log:q}"
 
 
-def write_costs_call(wildcards, input, output):
-    """How the ledger is written; made from input and output, so that the interpreter's place makes nothing stale."""
+def write_costs_call(wildcards, output):
+    """How the ledger is written; made from the output, so that the interpreter's place makes nothing stale."""
     ledger = [sys.executable, "-P", "-m", "backtranslation.jobs.costs"]
-    return shlex.join([*ledger, f"--store={STORE}", f"--costs={output.costs}", "--", *input.results])
+    return shlex.join([*ledger, f"--store={STORE}", f"--costs={output.costs}"])
 
 
 rule write_costs:
@@ -62,7 +62,7 @@ rule write_costs:
     params:
         call=write_costs_call,
     shell:
-        "{params.call} > {log:q} 2>&1"
+        "printf '%s\\n' {input.results:q} | {params.call} > {log:q} 2>&1"
 
 
 rule build_report:

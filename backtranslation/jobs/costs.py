@@ -5,6 +5,7 @@ from nothing would take.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,13 +86,16 @@ def costs_value(costs: Sequence[StageCost]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the costs of the results at some paths as JSON: the same results, the same bytes, whoever found them."""
+    """Write the costs of the results at the paths of standard input, one a line, as JSON.
+
+    The same results give the same bytes, whoever found them.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--store", type=Path, required=True, help="folder of finished results")
     parser.add_argument("--costs", type=Path, required=True, help="output: costs, .json")
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="a path that names a result")
     args = parser.parse_args()
-    write_json(args.costs, costs_value(list_costs((args.store, path) for path in args.paths)))
+    paths = sys.stdin.read().splitlines()  # of ten thousand shards, more than a command line holds
+    write_json(args.costs, costs_value(list_costs((args.store, path) for path in paths)))
 
 
 if __name__ == "__main__":
