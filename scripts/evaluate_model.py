@@ -5,9 +5,9 @@ rows {"id", "instruction", "reference", "answer", "failure"}. A pair that is too
 answer, and says so as its failure.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backtranslation.files import Row, read_rows, write_json, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
@@ -17,6 +17,11 @@ from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import Slice
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from backtranslation.models.engine import Engine
 
 
 class Spec(Slice):
@@ -40,7 +45,7 @@ def evaluate_model(
     spec: Spec,
     workplace: Workplace,
 ) -> None:
-    """Measure the loss first: it is quick, and a model that cannot be loaded fails at once.
+    """Measure the loss, told as seed pairs are told in training, then ask for answers.
 
     model: folder of the model
     held_out: held-out pairs, .jsonl.zst
@@ -48,45 +53,35 @@ def evaluate_model(
     loss: losses, .json
     answers: answers, .jsonl.zst
     """
-    prompts = Prompts(forward=str(prompt), **spec.tags.model_dump())
-    pairs = list(read_rows(held_out))
-
-    write_json(loss, measure_loss(str(model), pairs, prompts, spec))
-    journal = workplace.folder / "answers.jsonl"
-    write_rows(answers, answer(str(model), pairs[: spec.max_answers], prompts, spec, journal))
-
-
-def measure_loss(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec) -> Row:
-    """Losses of all pairs, told as seed pairs are told in training."""
-    from backtranslation.method.evaluation import PairLoss, held_out_losses, mean_loss
-    from backtranslation.models.chat import with_user_turns
-    from backtranslation.models.loading import load_for_inference, load_tokenizer, max_positions
-    from backtranslation.models.pairs import encode_forward, encode_usable
-    from backtranslation.models.prompts import PromptSet
-
-    prompts = PromptSet(settings)
-    tokenizer = with_user_turns(load_tokenizer(model_path, spec.loading, prompts), prompts.forward_turn("seed"))
-    model = load_for_inference(model_path, spec.loading)
-    max_length = max_positions(model.config) or sys.maxsize
-    encode = partial(encode_forward, tokenizer, max_length=max_length)
-    usable, left_out = encode_usable(pairs, encode, spec.limits)
-    measured = {pair.id: pair for pair in held_out_losses(model, usable)}
-    losses = [measured.get(pair["id"]) or PairLoss(pair["id"], None, 0, left_out[pair["id"]]) for pair in pairs]
-    loss, tokens = mean_loss(losses)
-    return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
-
-
-def answer(model_path: str, pairs: list[Row], settings: Prompts, spec: Spec, journal: Path) -> list[Row]:
-    """Answers to the instructions of the pairs."""
     from backtranslation.method.evaluation import answer_instructions
     from backtranslation.models.chat import with_user_turns
     from backtranslation.models.engine import load_engine
     from backtranslation.models.prompts import PromptSet
 
-    prompts = PromptSet(settings)
-    engine, tokenizer = load_engine(spec.generation, model_path, spec.loading, prompts)
-    tokenizer = with_user_turns(tokenizer, prompts.forward_turn("answer"))
-    return answer_instructions(engine, tokenizer, pairs, spec.sampling, spec.random_seed, journal, spec.limits)
+    prompts = PromptSet(Prompts(forward=str(prompt), **spec.tags.model_dump()))
+    engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
+    pairs = list(read_rows(held_out))
+    as_seed = with_user_turns(tokenizer, prompts.forward_turn("seed"))
+    write_json(loss, measure_loss(engine, as_seed, pairs, workplace.folder / "losses.jsonl", spec.limits))
+    as_asked = with_user_turns(tokenizer, prompts.forward_turn("answer"))
+    asked, journal = pairs[: spec.max_answers], workplace.folder / "answers.jsonl"
+    rows = answer_instructions(engine, as_asked, asked, spec.sampling, spec.random_seed, journal, spec.limits)
+    write_rows(answers, rows)
+
+
+def measure_loss(
+    engine: "Engine", tokenizer: "PreTrainedTokenizerBase", pairs: list[Row], journal: Path, limits: Limits
+) -> Row:
+    """Losses of all pairs, asked by the chat template of the tokenizer."""
+    from backtranslation.method.evaluation import PairLoss, held_out_losses, mean_loss
+    from backtranslation.models.pairs import encode_forward, encode_usable
+
+    encode = partial(encode_forward, tokenizer, max_length=engine.room(""))
+    usable, left_out = encode_usable(pairs, encode, limits)
+    measured = {pair.id: pair for pair in held_out_losses(engine, usable, journal)}
+    losses = [measured.get(pair["id"]) or PairLoss(pair["id"], None, 0, left_out[pair["id"]]) for pair in pairs]
+    loss, tokens = mean_loss(losses)
+    return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
 
 if __name__ == "__main__":

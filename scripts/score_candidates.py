@@ -64,7 +64,8 @@ def score_candidates(
         if written[request.id].failure is None
     ]
     journal = workplace.folder / "probabilities.jsonl"
-    probabilities = choose_all(engine, until_score, SCORE_CHOICES, journal, spec.limits)
+    choices = choose_all(engine, until_score, SCORE_CHOICES, journal, spec.limits)
+    probabilities = {row_id: choice.shares for row_id, choice in choices.items() if choice}
     write_rows(
         judgements,
         (

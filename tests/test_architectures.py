@@ -75,9 +75,34 @@ def test_train_generate_and_score(
     answering = with_user_turns(tokenizer, prompts.forward_turn("answer"))
     requests = [Request(row["id"], render_prompt(answering, row["instruction"]), 7) for row in make_pairs(5)]
     assert {done.id for done in engine.generate(requests, GREEDY)} == {request.id for request in requests}
-    shares = dict(engine.choose([(request.id, request.prompt + "Score:") for request in requests], [" 1", " 2", " 3"]))
-    assert shares.keys() == {request.id for request in requests}
-    assert all(sum(three) == pytest.approx(1) for three in shares.values())
+    asked = [(request.id, request.prompt + "Score:") for request in requests]
+    found = list(engine.choose(asked, [" 1", " 2", " 3"]))
+    assert {choice.id for choice in found} == {request.id for request in requests}
+    assert all(sum(choice.shares) == pytest.approx(1) and 0 < choice.mass <= 1 for choice in found)
+
+
+@architectures
+def test_measured_replies_equal_the_model_row_by_row(
+    architecture: str, model_folder: ModelFolder, prompts: PromptSet
+) -> None:
+    """With prompts that share a long beginning, prompts that are the same, and prompts that have nothing in common."""
+    base = BaseModelSettings(path=str(model_folder(architecture)))
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    assert isinstance(engine, TransformersEngine)
+    rows = make_pairs(9, seed=3)
+    shown = with_user_turns(tokenizer, prompts.forward_turn("seed"))
+    for begin in (make_pairs(1)[0]["response"], ""):
+        variants = [{**row, "instruction": begin + row["instruction"]} for row in rows]
+        for told in (variants, [{**row, "instruction": begin} for row in rows]):
+            pairs = [encode_forward(shown, row, 512) for row in told]
+            measured = {one.id: one.log_probabilities for one in engine.measure(pairs)}
+            assert measured.keys() == {pair.id for pair in pairs}
+            for pair in pairs:
+                ids = torch.tensor([pair.ids.tolist()])
+                with torch.no_grad():
+                    likely = engine.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+                expected = likely[pair.prompt_tokens - 1 :].tolist()
+                assert measured[pair.id] == pytest.approx(expected, abs=2e-4)
 
 
 @architectures

@@ -1,5 +1,6 @@
 """The transformers engine: sampling, shared prefixes, choices, memory."""
 
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import EngineError, Request, load_engine, row_seed
+from backtranslation.models.engines import transformers_engine
 from backtranslation.models.engines.transformers_engine import (
     Prefix,
     TransformersEngine,
@@ -19,6 +21,7 @@ from backtranslation.models.engines.transformers_engine import (
     next_tokens,
 )
 from backtranslation.models.loading import ModelError
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
@@ -110,6 +113,7 @@ def test_a_gpu_that_cannot_be_used_is_an_error(
 def test_nothing_that_transformers_will_remove_is_used(engine: TransformersEngine, requests: list[Request]) -> None:
     list(engine.generate(requests, Sampling(temperature=0, max_new_tokens=3)))
     list(engine.choose([(request.id, request.prompt) for request in requests], [" 1", " 2"]))
+    list(engine.measure([EncodedPair("a", array("i", [5, 6, 7, 8]), 2)]))
 
 
 def test_a_model_may_call_its_cache_by_the_old_name(
@@ -140,7 +144,7 @@ def test_the_shared_prefix_is_computed_once_and_changes_nothing(
     handle.remove()
     lengths = [len(engine.tokenizer(request.prompt).input_ids) for request in requests]
     assert shared_prompt_tokens == max(lengths)
-    monkeypatch.setattr(engine, "_share_prefix", lambda sequences, new_tokens: Prefix(0, None))
+    monkeypatch.setattr(engine, "_share_prefix", lambda prompts, longest: Prefix(0, None))
     assert text == {done.id: done.text for done in engine.generate(requests, SAMPLING)}
 
 
@@ -154,7 +158,8 @@ def test_replies_end_at_the_end_of_turn(engine: TransformersEngine, requests: li
 
 def test_choose_is_the_softmax_over_the_next_token(engine: TransformersEngine, requests: list[Request]) -> None:
     choices = [" 1", " 2", " 3", " 4", " 5"]
-    found = dict(engine.choose([(request.id, request.prompt + "Score:") for request in requests], choices))
+    asked = [(request.id, request.prompt + "Score:") for request in requests]
+    found = {choice.id: choice for choice in engine.choose(asked, choices)}
     assert found.keys() == {request.id for request in requests}
     tokens = [engine.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
     assert all(len(ids) == 1 for ids in tokens)
@@ -163,16 +168,17 @@ def test_choose_is_the_softmax_over_the_next_token(engine: TransformersEngine, r
         with torch.no_grad():
             logits = engine.model(ids).logits[0, -1]
         expected = np.exp([logits[one].item() for (one,) in tokens])
-        np.testing.assert_allclose(found[request.id], expected / expected.sum(), rtol=1e-3)
+        np.testing.assert_allclose(found[request.id].shares, expected / expected.sum(), rtol=1e-3)
+        np.testing.assert_allclose(found[request.id].mass, expected.sum() / logits.exp().sum().item(), rtol=1e-3)
 
 
 def test_choices_with_several_tokens_are_told_apart_where_they_differ(
     engine: TransformersEngine, requests: list[Request]
 ) -> None:
     prompt = [(requests[0].id, requests[0].prompt)]
-    whole = dict(engine.choose(prompt, ["Better: 1", "Better: 2"]))
-    rest = dict(engine.choose([(requests[0].id, requests[0].prompt + "Better:")], [" 1", " 2"]))
-    np.testing.assert_allclose(whole[requests[0].id], rest[requests[0].id], rtol=1e-4)
+    (whole,) = engine.choose(prompt, ["Better: 1", "Better: 2"])
+    (rest,) = engine.choose([(requests[0].id, requests[0].prompt + "Better:")], [" 1", " 2"])
+    np.testing.assert_allclose([*whole.shares, whole.mass], [*rest.shares, rest.mass], rtol=1e-4)
 
 
 @pytest.mark.parametrize("choices", [["yes", "yes"], [" 1", " 1 2"]])
@@ -200,9 +206,38 @@ def test_a_reply_ends_with_the_positions_of_the_model(model_folder: Callable[[st
     assert all(done.finished or done.tokens == 512 - lengths[done.id] for done in replies)
 
 
+def test_a_pair_too_long_for_the_model_is_an_error_naming_its_row(engine: TransformersEngine) -> None:
+    fits, does_not = (EncodedPair(str(length), array("i", [5] * length), 500) for length in (512, 513))
+    (measured,) = engine.measure([fits])
+    assert len(measured.log_probabilities) == 12
+    with pytest.raises(EngineError, match=r"row 513: its 513 tokens are too many for the 512 positions"):
+        list(engine.measure([fits, does_not]))
+
+
+def test_batches_of_measured_replies_stay_small(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reply token has as many logits as the vocabulary."""
+    pairs = [EncodedPair(str(length), array("i", range(5, 5 + length)), 4) for length in range(10, 60)]
+    whole = {one.id: one.log_probabilities for one in engine.measure(pairs)}
+    sizes: list[int] = []
+    measure = engine._measure
+
+    def note_size(prompts: list[list[int]], replies: list[list[int]], prefix: Prefix) -> list[list[float]]:
+        sizes.append(len(prompts))
+        return measure(prompts, replies, prefix)
+
+    monkeypatch.setattr(engine, "_measure", note_size)
+    monkeypatch.setitem(transformers_engine.MEASURED_LOGITS, "cpu", 300 * engine.model.config.vocab_size)
+    small = {one.id: one.log_probabilities for one in engine.measure(pairs)}
+    assert sum(sizes) == 50 and max(sizes) <= 300 // 10 and len(sizes) > 5
+    assert whole.keys() == small.keys()
+    for row_id, values in whole.items():
+        np.testing.assert_allclose(values, small[row_id], atol=1e-4)
+
+
 def test_no_requests_give_nothing(engine: TransformersEngine) -> None:
     assert list(engine.generate([], SAMPLING)) == []
     assert list(engine.choose([], ["1", "2"])) == []
+    assert list(engine.measure([])) == []
 
 
 def test_a_batch_that_does_not_fit_into_the_memory_is_halved(

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from backtranslation.errors import DataError
 from backtranslation.files import read_rows, write_rows
-from backtranslation.method import evaluation
 from backtranslation.method.evaluation import (
     PairLoss,
     answer_instructions,
@@ -24,7 +23,7 @@ from backtranslation.method.evaluation import (
 )
 from backtranslation.method.judging import judge_in_both_orders
 from backtranslation.models.chat import render_prompt, with_user_turns
-from backtranslation.models.engine import Completion, Engine, Request, load_engine, row_seed
+from backtranslation.models.engine import Choice, Completion, Engine, ReplyLikelihood, Request, load_engine, row_seed
 from backtranslation.models.pairs import EncodedPair, encode_forward
 from backtranslation.models.prompts import PromptSet, judge_message
 from backtranslation.settings.base_model import BaseModelSettings
@@ -67,8 +66,10 @@ def pairs(loaded: Loaded) -> list[EncodedPair]:
     return [encode_forward(tokenizer, pair, 512) for pair in PAIRS]
 
 
-def test_loss_in_batches_is_the_loss_of_each_pair_alone(loaded: Loaded, pairs: list[EncodedPair]) -> None:
-    losses = held_out_losses(loaded.model, pairs)
+def test_loss_in_batches_is_the_loss_of_each_pair_alone(
+    loaded: Loaded, pairs: list[EncodedPair], tmp_path: Path
+) -> None:
+    losses = held_out_losses(loaded.engine, pairs, tmp_path / "losses.jsonl")
     assert [loss.id for loss in losses] == [pair.id for pair in pairs]
     for pair, loss in zip(pairs, losses, strict=True):
         ids = torch.tensor([pair.ids.tolist()])
@@ -76,15 +77,6 @@ def test_loss_in_batches_is_the_loss_of_each_pair_alone(loaded: Loaded, pairs: l
             alone = loaded.model(input_ids=ids, labels=torch.tensor([pair.labels])).loss.item()
         assert loss.loss == pytest.approx(alone, abs=1e-5)
         assert loss.tokens == len(pair.ids) - pair.prompt_tokens
-
-
-def test_batches_hold_every_pair_once_and_stay_small(pairs: list[EncodedPair], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "LOSS_BATCH_TOKENS", 300)
-    batches = list(evaluation._batches(pairs))
-    assert sorted(pair.id for batch in batches for pair in batch) == [pair.id for pair in pairs]
-    assert len(batches) > 1
-    assert any(len(batch) > 1 for batch in batches)
-    assert all(len(batch) * max(len(pair.ids) for pair in batch) <= 300 for batch in batches if len(batch) > 1)
 
 
 def test_mean_loss_is_by_token() -> None:
@@ -137,12 +129,15 @@ class FirstIsBetter:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         raise NotImplementedError
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
         for row_id, text in reversed(prompts):
             if len(self.asked) == self.patience:
                 raise KeyboardInterrupt
             self.asked.append(text)
-            yield row_id, [0.9, 0.1]
+            yield Choice(row_id, [0.9, 0.1], 0.5)
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
+        raise NotImplementedError
 
 
 def test_a_judge_that_looks_at_places_only_cancels_out(loaded: Loaded, tmp_path: Path) -> None:

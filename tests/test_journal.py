@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 from backtranslation.files import Row
 from backtranslation.jobs import progress
 from backtranslation.jobs.journal import complete_journal
-from backtranslation.models.engine import Completion, Request, choose_all, generate_all
+from backtranslation.models.engine import (
+    Choice,
+    Completion,
+    ReplyLikelihood,
+    Request,
+    choose_all,
+    generate_all,
+    measure_all,
+)
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.limits import Limits
 
@@ -145,10 +155,15 @@ class Parrot:
     def room(self, prompt: str) -> int:
         return sys.maxsize
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
         for row_id, text in sorted(prompts, key=lambda prompt: -len(prompt[1])):
             self._note(row_id)
-            yield row_id, [len(text) / 7, 1 - len(text) / 7]
+            yield Choice(row_id, [len(text) / 7, 1 - len(text) / 7], 0.5)
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
+        for pair in sorted(pairs, key=lambda pair: -len(pair.ids)):
+            self._note(pair.id)
+            yield ReplyLikelihood(pair.id, [-len(pair.ids) / 7])
 
     def _note(self, row_id: str) -> None:
         if len(self.asked) == self.patience:
@@ -158,17 +173,22 @@ class Parrot:
 
 REQUESTS = [Request(row_id, "x" * (number + 1), number) for number, row_id in enumerate(IDS)]
 PROMPTS = [(request.id, request.prompt) for request in REQUESTS]
+PAIRS = [EncodedPair(row_id, array("i", range(number + 1)), 0) for number, row_id in enumerate(IDS)]
 
 
 def generate(engine: Parrot, journal: Path) -> dict[str, Completion]:
     return generate_all(engine, REQUESTS, Sampling(), journal, Limits())
 
 
-def choose(engine: Parrot, journal: Path) -> dict[str, list[float] | None]:
+def choose(engine: Parrot, journal: Path) -> dict[str, Choice | None]:
     return choose_all(engine, PROMPTS, ["1", "2"], journal, Limits())
 
 
-@pytest.mark.parametrize("ask", [generate, choose])
+def measure(engine: Parrot, journal: Path) -> dict[str, Row]:
+    return measure_all(engine, PAIRS, journal, lambda likelihood: {"sum": sum(likelihood.log_probabilities)})
+
+
+@pytest.mark.parametrize("ask", [generate, choose, measure])
 @pytest.mark.parametrize("patience", range(len(IDS)))
 def test_a_killed_engine_goes_on(
     ask: Callable[[Parrot, Path], dict[str, object]], patience: int, tmp_path: Path

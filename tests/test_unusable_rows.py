@@ -17,8 +17,17 @@ from backtranslation.jobs.contract import Workplace, load_contract
 from backtranslation.method.judging import judge_in_both_orders
 from backtranslation.models.chat import cut_text, encode_text, prepare_tokenizer, render_prompt, with_user_turns
 from backtranslation.models.choices import Question, cut_question, text_before_judgement
-from backtranslation.models.engine import PROMPT_TOO_LONG, Completion, Request, choose_all, generate_all, load_engine
-from backtranslation.models.pairs import encode_forward, encode_usable
+from backtranslation.models.engine import (
+    PROMPT_TOO_LONG,
+    Choice,
+    Completion,
+    ReplyLikelihood,
+    Request,
+    choose_all,
+    generate_all,
+    load_engine,
+)
+from backtranslation.models.pairs import EncodedPair, encode_forward, encode_usable
 from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.settings.augmentation import InstructionFilters
 from backtranslation.settings.base_model import BaseModelSettings
@@ -82,10 +91,13 @@ class Narrow:
             self.asked.append(request.id)
             yield Completion(request.id, "text", 1, True)
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
         for row_id, _ in prompts:
             self.asked.append(row_id)
-            yield row_id, [0.5, 0.5]
+            yield Choice(row_id, [0.5, 0.5], 0.9)
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
+        raise NotImplementedError
 
 
 LENGTHS = {"a": 3, "long": 10, "b": 8, "longer": 40, "c": 9}
@@ -110,7 +122,8 @@ def test_an_engine_is_not_asked_what_it_has_no_room_for(
 def test_a_choice_without_room_has_no_shares(tmp_path: Path) -> None:
     prompts = [(name, "x" * length) for name, length in LENGTHS.items()]
     found = choose_all(Narrow(), prompts, ["1", "2"], tmp_path / "rows.jsonl", LENIENT)
-    assert found == {"a": [0.5, 0.5], "b": [0.5, 0.5], "c": [0.5, 0.5], "long": None, "longer": None}
+    half = {name: Choice(name, [0.5, 0.5], 0.9) for name in ("a", "b", "c")}
+    assert found == half | {"long": None, "longer": None}
 
 
 def test_too_many_long_prompts_stop_before_anything_is_asked(tmp_path: Path) -> None:

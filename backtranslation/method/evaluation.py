@@ -3,25 +3,20 @@
 Knows nothing of how the model was made. Win rates and intervals are made from these rows in `statistics`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-import torch
-from torch.nn import functional
-
 from backtranslation.files import Row
-from backtranslation.jobs.progress import Progress
-from backtranslation.models.engine import Engine, generate_all, make_requests
-from backtranslation.models.pairs import NO_LABEL, EncodedPair
+from backtranslation.models.engine import Engine, ReplyLikelihood, generate_all, make_requests, measure_all
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.limits import Limits
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-LOSS_BATCH_TOKENS = 4096
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -34,18 +29,15 @@ class PairLoss:
     failure: str | None = None
 
 
-@torch.inference_mode()
-def held_out_losses(model: "PreTrainedModel", pairs: Sequence[EncodedPair]) -> list[PairLoss]:
-    """Loss of every pair, in the order given, the model in evaluation mode on its own device."""
-    model.eval()
-    found: dict[str, PairLoss] = {}
-    progress = Progress(len(pairs), "held-out losses")
-    for batch in _batches(pairs):
-        for loss in _batch_losses(model, batch):
-            found[loss.id] = loss
-        progress.add(len(batch), sum(len(pair.ids) for pair in batch))
-    progress.tell()
-    return [found[pair.id] for pair in pairs]
+def held_out_losses(engine: Engine, pairs: Sequence[EncodedPair], journal: Path) -> list[PairLoss]:
+    """Loss of every pair, in the order given; those that the journal holds are not measured again."""
+
+    def condense(likelihood: ReplyLikelihood) -> Row:
+        values = likelihood.log_probabilities
+        return {"loss": -fmean(values), "tokens": len(values)}
+
+    measured = measure_all(engine, pairs, journal, condense)
+    return [PairLoss(**measured[pair.id]) for pair in pairs]
 
 
 def mean_loss(losses: Iterable[PairLoss]) -> tuple[float | None, int]:
@@ -55,33 +47,6 @@ def mean_loss(losses: Iterable[PairLoss]) -> tuple[float | None, int]:
         nats += (pair.loss or 0.0) * pair.tokens
         tokens += pair.tokens
     return nats / tokens if tokens else None, tokens
-
-
-def _batches(pairs: Sequence[EncodedPair]) -> Iterator[list[EncodedPair]]:
-    """Pairs of similar length together, at most LOSS_BATCH_TOKENS tokens with padding (one pair at least)."""
-    batch: list[EncodedPair] = []
-    for pair in sorted(pairs, key=lambda pair: len(pair.ids)):
-        if batch and len(pair.ids) * (len(batch) + 1) > LOSS_BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(pair)
-    if batch:
-        yield batch
-
-
-def _batch_losses(model: "PreTrainedModel", batch: Sequence[EncodedPair]) -> Iterator[PairLoss]:
-    """Losses of pairs padded on the right: ids, labels and mask have the shape (pairs, longest)."""
-    longest = max(len(pair.ids) for pair in batch)
-    ids, labels, mask = (torch.full((len(batch), longest), fill) for fill in (0, NO_LABEL, 0))
-    for row, pair in enumerate(batch):
-        ids[row, : len(pair.ids)] = torch.tensor(pair.ids.tolist())
-        labels[row, : len(pair.ids)] = torch.tensor(pair.labels)
-        mask[row, : len(pair.ids)] = 1
-    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-    for pair, pair_logits, pair_labels in zip(batch, logits[:, :-1], labels[:, 1:].to(model.device), strict=True):
-        learnt = pair_labels != NO_LABEL
-        loss = functional.cross_entropy(pair_logits[learnt].float(), pair_labels[learnt])
-        yield PairLoss(pair.id, loss.item(), int(learnt.sum()))
 
 
 def answer_instructions(

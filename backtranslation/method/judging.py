@@ -11,7 +11,7 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import log
 from backtranslation.models.choices import JUDGEMENT_CHOICES, Question, cut_question, text_before_judgement
-from backtranslation.models.engine import PROMPT_TOO_LONG, Engine, choose_all
+from backtranslation.models.engine import PROMPT_TOO_LONG, Choice, Engine, choose_all
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.limits import Limits
 
@@ -49,7 +49,7 @@ def judge_in_both_orders(
     if cut:
         log.warning(f"{len(cut)} of {len(whole)} comparisons are of texts that were cut to fit into the judge")
 
-    def chances_of_first(questions: dict[str, Question], journal: Path) -> dict[str, list[float] | None]:
+    def chances_of_first(questions: dict[str, Question], journal: Path) -> dict[str, Choice | None]:
         texts = [(name, text_before_judgement(tokenizer, prompts, question)) for name, question in questions.items()]
         return choose_all(engine, texts, JUDGEMENT_CHOICES, journal, limits)
 
@@ -59,7 +59,7 @@ def judge_in_both_orders(
     def judgement(row_id: str) -> Row:
         one, other = forward.get(row_id), reverse.get(row_id)
         if one and other:
-            chances = {"first_wins_forward": one[0], "first_wins_reversed": 1 - other[0]}
+            chances = {"first_wins_forward": one.shares[0], "first_wins_reversed": 1 - other.shares[0]}
             return {"id": row_id, **chances, "cut": row_id in cut, "failure": None}
         failure = PROMPT_TOO_LONG if row_id in whole else "no_answer"
         nothing = dict.fromkeys(("first_wins_forward", "first_wins_reversed"))

@@ -1,11 +1,13 @@
-"""The engine interface: text is generated, and choices are weighed, behind two functions; all engines look alike.
+"""The engine interface: text is generated, choices are weighed and replies measured, behind three functions.
+
+All engines look alike.
 
 An engine is a module in `engines` with a function `load_engine`, registered in `settings.generation.ENGINES`. Only the
 one that the settings choose is imported, needs its package, and is part of what a result depends on. Knows nothing of
 what the texts are for.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +18,7 @@ from backtranslation.files import Row, row_hash
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress, log
 from backtranslation.models.chat import render_prompt
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
@@ -55,6 +58,23 @@ class Completion:
     failure: str | None = None
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How probable each of several choices is: shares that sum to 1, and the probability of all together (`mass`)."""
+
+    id: str
+    shares: list[float]
+    mass: float
+
+
+@dataclass(frozen=True)
+class ReplyLikelihood:
+    """The log probability of every token of a reply after its prompt, in nats; the last token ends it."""
+
+    id: str
+    log_probabilities: list[float]
+
+
 class EngineError(UserError):
     """A request cannot be run by this engine or its model."""
 
@@ -68,11 +88,14 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Complete every request."""
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
-        """For every (id, text): how probable each choice is as its continuation; the shares sum to 1.
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
+        """For every (id, text): how probable each choice is as its continuation, at its first token.
 
-        The choices must differ in the first token that is not common to all.
+        The choices must differ in the first token that is not common to all; probabilities are those of that token.
         """
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
+        """How likely every reply is, token by token, after its prompt; the pairs fit into the model."""
 
 
 def generate_all(
@@ -106,8 +129,8 @@ def generate_all(
 
 def choose_all(
     engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path, limits: Limits
-) -> dict[str, list[float] | None]:
-    """Shares of the choices by id; those that the journal holds are not asked for again.
+) -> dict[str, Choice | None]:
+    """Choices by id; those that the journal holds are not asked for again.
 
     None for a text that is too long, see `find_too_long`.
     """
@@ -116,13 +139,34 @@ def choose_all(
     def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
         progress = Progress(len(prompts) - len(too_long), already=len(there))
         missing = [(row_id, text) for row_id, text in prompts if row_id not in there and row_id not in too_long]
-        for row_id, shares in engine.choose(missing, choices):
+        for choice in engine.choose(missing, choices):
             progress.add()
-            yield {"id": row_id, "shares": shares}
+            yield asdict(choice)
         progress.tell()
 
     rows = complete_journal(journal, choose_missing)
-    return {row_id: row["shares"] for row_id, row in rows.items()} | dict.fromkeys(too_long)
+    return {row_id: Choice(**row) for row_id, row in rows.items()} | dict.fromkeys(too_long)
+
+
+def measure_all(
+    engine: Engine, pairs: Sequence[EncodedPair], journal: Path, condense: Callable[[ReplyLikelihood], Row]
+) -> dict[str, Row]:
+    """What `condense` makes of every reply's likelihood, by id; replies that the journal holds are not measured again.
+
+    The pairs must fit into the model: `models.pairs.encode_usable` leaves the others out. A row is kept without its
+    numbers by token, which would take more room than the texts.
+    """
+
+    def measure_missing(there: dict[str, Row]) -> Iterator[Row]:
+        missing = [pair for pair in pairs if pair.id not in there]
+        lengths = {pair.id: len(pair.ids) for pair in missing}
+        progress = Progress(len(pairs), already=len(there))
+        for likelihood in engine.measure(missing):
+            progress.add(tokens=lengths[likelihood.id])
+            yield {"id": likelihood.id} | condense(likelihood)
+        progress.tell()
+
+    return complete_journal(journal, measure_missing)
 
 
 def find_too_long(engine: Engine, prompts: Sequence[tuple[str, str]], least_room: int, limits: Limits) -> set[str]:

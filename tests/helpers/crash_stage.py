@@ -12,7 +12,8 @@ from pathlib import Path
 from backtranslation.files import read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
-from backtranslation.models.engine import Completion, Request, generate_all
+from backtranslation.models.engine import Choice, Completion, ReplyLikelihood, Request, generate_all
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.slices import Slice
@@ -41,7 +42,10 @@ class Writer:
     def room(self, prompt: str) -> int:
         return 1
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
+        raise NotImplementedError
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
         raise NotImplementedError
 
 

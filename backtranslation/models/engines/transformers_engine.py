@@ -14,12 +14,14 @@ from typing import TypeVar, cast
 import numpy as np
 import psutil
 import torch
+from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from backtranslation.models.chat import encode_text, end_token_ids
-from backtranslation.models.engine import Completion, EngineError, Request
+from backtranslation.models.engine import Choice, Completion, EngineError, ReplyLikelihood, Request
 from backtranslation.models.loading import load_for_inference, max_positions
+from backtranslation.models.pairs import EncodedPair
 from backtranslation.settings.base_model import ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 
@@ -29,6 +31,8 @@ MAX_ROWS = {"cpu": 64, "cuda": 512}
 # On a processor, attention over a larger batch outgrows the caches: half the speed at 30,000 tokens.
 CPU_BATCH_TOKENS = 8192
 GPU_MEMORY_SHARE, CPU_MEMORY_SHARE = 0.8, 0.25
+# Numbers over the whole vocabulary that are held at once when replies are measured: every token has as many as it.
+MEASURED_LOGITS = {"cpu": 1 << 28, "cuda": 1 << 30}
 Result = TypeVar("Result")
 
 
@@ -42,7 +46,10 @@ class Prefix:
 
 @dataclass
 class Batch:
-    """Rows in the middle of generation: attention mask (rows, tokens so far), next position and logits of each row."""
+    """Rows in the middle of generation: attention mask (rows, tokens so far), next position and logits of each row.
+
+    The logits are (rows, vocabulary) while tokens are written, and (rows, positions kept, vocabulary) after a prefill.
+    """
 
     cache: DynamicCache
     mask: torch.Tensor
@@ -88,10 +95,11 @@ class TransformersEngine:
                 for row, (reply, ended) in zip(rows, replies, strict=True)
             ]
 
-        yield from self._in_batches(sequences, sampling.max_new_tokens, complete)
+        lengths = [len(ids) + sampling.max_new_tokens for ids in sequences]
+        yield from self._in_batches(sequences, lengths, complete)
 
-    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
-        """Shares of the choices after every text, from the first token in which they differ.
+    def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
+        """Shares of the choices after every text, and their mass, from the first token in which they differ.
 
         Raises EngineError when two choices begin with the same token, or a text is too long for the model.
         """
@@ -107,53 +115,102 @@ class TransformersEngine:
             first_tokens.append(firsts)
         self._check_lengths(ids, sequences)
 
-        def weigh(rows: list[int], prefix: Prefix) -> list[tuple[str, list[float]]]:
+        def weigh(rows: list[int], prefix: Prefix) -> list[Choice]:
             firsts = torch.tensor([first_tokens[row] for row in rows], device=self.model.device)
-            logits = self._start([sequences[row] for row in rows], prefix).logits.gather(1, firsts)
-            return [(ids[row], shares) for row, shares in zip(rows, logits.softmax(-1).tolist(), strict=True)]
+            logits = self._start([sequences[row] for row in rows], prefix).logits
+            chosen = logits.gather(1, firsts)
+            masses = (chosen.logsumexp(-1) - logits.logsumexp(-1)).exp()
+            return [
+                Choice(ids[row], shares, mass)
+                for row, shares, mass in zip(rows, chosen.softmax(-1).tolist(), masses.tolist(), strict=True)
+            ]
 
-        yield from self._in_batches(sequences, 0, weigh)
+        yield from self._in_batches(sequences, [len(ids) for ids in sequences], weigh)
+
+    def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
+        """Log probabilities of the tokens of every reply.
+
+        Raises EngineError when a pair is too long for the model.
+        """
+        for pair in pairs:
+            if len(pair.ids) > self.positions:
+                raise EngineError(
+                    f"row {pair.id}: its {len(pair.ids)} tokens are too many for the {self.positions} positions of the"
+                    " model"
+                )
+        prompts = [pair.ids[: pair.prompt_tokens].tolist() for pair in pairs]
+        replies = [pair.ids[pair.prompt_tokens :].tolist() for pair in pairs]
+
+        def measure_rows(rows: list[int], prefix: Prefix) -> list[ReplyLikelihood]:
+            found = self._measure([prompts[row] for row in rows], [replies[row] for row in rows], prefix)
+            return [ReplyLikelihood(pairs[row].id, values) for row, values in zip(rows, found, strict=True)]
+
+        vocabulary = self.model.config.get_text_config(decoder=True).vocab_size
+        most = MEASURED_LOGITS[self.model.device.type] // vocabulary
+        yield from self._in_batches(prompts, [len(pair.ids) for pair in pairs], measure_rows, most)
+
+    @torch.inference_mode()
+    def _measure(self, prompts: Sequence[list[int]], replies: Sequence[list[int]], prefix: Prefix) -> list[list[float]]:
+        """The log probability of every token of the replies."""
+        sequences = [prompt + reply for prompt, reply in zip(prompts, replies, strict=True)]
+        # Padded on the left, all replies end at the last position, whose own logits tell what would follow.
+        logits = self._prefill(sequences, prefix, keep=max(map(len, replies)) + 1).logits
+        found = []
+        for reply, row in zip(replies, logits, strict=True):
+            targets = torch.tensor(reply, device=row.device)
+            losses = functional.cross_entropy(row[-len(reply) - 1 : -1].float(), targets, reduction="none")
+            found.append((-losses).tolist())
+        return found
 
     def _in_batches(
         self,
-        sequences: Sequence[list[int]],
-        new_tokens: int,
+        prompts: Sequence[list[int]],
+        lengths: Sequence[int],
         work: Callable[[list[int], Prefix], list[Result]],
+        most_tokens: int = sys.maxsize,
     ) -> Iterator[Result]:
-        """Do the work on batches of row numbers, the longest first; a batch that does not fit is halved."""
-        if not sequences:
+        """Do the work on batches of row numbers, the longest first; a batch that does not fit is halved.
+
+        `lengths` are those that the rows come to in the end, in tokens.
+        """
+        if not prompts:
             return
-        prefix = self._share_prefix(sequences, new_tokens)
-        rows = sorted(range(len(sequences)), key=lambda row: -len(sequences[row]))
-        budget = self.batch_tokens or self._tokens_in_memory()
+        prefix = self._share_prefix(prompts, max(lengths))
+        rows = sorted(range(len(prompts)), key=lambda row: -lengths[row])
+        budget = min(self.batch_tokens or self._tokens_in_memory(), most_tokens)
         while rows:
-            count = max(1, min(MAX_ROWS[self.model.device.type], budget // (len(sequences[rows[0]]) + new_tokens)))
+            count = max(1, min(MAX_ROWS[self.model.device.type], budget // lengths[rows[0]]))
             try:
                 results = work(rows[:count], prefix)
             except torch.cuda.OutOfMemoryError:
                 if count == 1:
                     raise
                 torch.cuda.empty_cache()
-                budget = min(count, len(rows)) // 2 * (len(sequences[rows[0]]) + new_tokens)
+                budget = min(count, len(rows)) // 2 * lengths[rows[0]]
                 continue
             rows = rows[count:]
             yield from results
 
     @torch.inference_mode()
-    def _share_prefix(self, sequences: Sequence[list[int]], new_tokens: int) -> Prefix:
-        """Compute what all sequences begin with, where that is worth it and exact."""
-        longest, shortest = max(map(len, sequences)), min(map(len, sequences))
-        common = common_prefix(sequences)[: shortest - 1]
+    def _share_prefix(self, prompts: Sequence[list[int]], longest: int) -> Prefix:
+        """Compute what all prompts begin with, where that is worth it and exact; rows come to `longest` tokens."""
+        common = common_prefix(prompts)[: min(map(len, prompts)) - 1]
         cache = DynamicCache(config=self.model.config)
-        if len(sequences) == 1 or len(common) < MIN_SHARED_TOKENS or not _can_share(cache, longest + new_tokens):
+        if len(prompts) == 1 or len(common) < MIN_SHARED_TOKENS or not _can_share(cache, longest):
             return Prefix(0, None)
         tokens = torch.tensor([common], device=self.model.device)
         self.model(input_ids=tokens, use_cache=True, logits_to_keep=1, **{self.cache_argument: cache})
         return Prefix(len(common), cache)
 
-    @torch.inference_mode()
     def _start(self, sequences: Sequence[list[int]], prefix: Prefix) -> Batch:
-        """Run the prompts, padded on the left of what follows the shared prefix."""
+        """Run the prompts, up to the logits of the first token of their replies."""
+        batch = self._prefill(sequences, prefix, keep=1)
+        batch.logits = batch.logits[:, -1].float()
+        return batch
+
+    @torch.inference_mode()
+    def _prefill(self, sequences: Sequence[list[int]], prefix: Prefix, keep: int) -> Batch:
+        """Run sequences, padded on the left of what follows the shared prefix; logits of the last `keep` positions."""
         tails = [ids[prefix.tokens :] for ids in sequences]
         width = max(map(len, tails))
         padding = [width - len(tail) for tail in tails]
@@ -171,10 +228,10 @@ class TransformersEngine:
             attention_mask=attention,
             position_ids=positions[:, prefix.tokens :],
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=keep,
             **{self.cache_argument: cache},
-        ).logits[:, -1]
-        return Batch(cache, attention, positions[:, -1:] + 1, logits.float())
+        ).logits
+        return Batch(cache, attention, positions[:, -1:] + 1, logits)
 
     @torch.inference_mode()
     def _complete(
