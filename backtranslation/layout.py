@@ -39,9 +39,19 @@ CANDIDATES = "<results>/candidates/{shard}.jsonl.zst"
 
 # 5. Curation
 SCORER_TEXTS = "<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst"
+LIKELIHOODS = "<results>/iterations/{iteration}/likelihoods/{shard}.jsonl.zst"
+BACKWARD_LIKELIHOODS = "<results>/backward_likelihoods/{shard}.jsonl.zst"
 SCORES = "<results>/iterations/{iteration}/scores/{shard}.jsonl.zst"
 SCORE_TABLE = "<results>/iterations/{iteration}/scores.parquet"
 CURATED = "<results>/iterations/{iteration}/curated.jsonl.zst"
+
+# 5. The audit of the scorers
+AUDIT_PAIRS = "<results>/audit/pairs.jsonl.zst"
+AUDIT_BACKWARD_LIKELIHOODS = "<results>/audit/backward_likelihoods.jsonl.zst"
+AUDIT_LIKELIHOODS = "<results>/iterations/{iteration}/audit/likelihoods.jsonl.zst"
+AUDIT_TEXTS = "<results>/iterations/{iteration}/audit/{scorer}/judgements.jsonl.zst"
+AUDIT_SCORES = "<results>/iterations/{iteration}/audit/{scorer}/scores.jsonl.zst"
+COMBINED_WEIGHTS = "<results>/iterations/{iteration}/audit/weights.json"
 
 # 7. Evaluation
 HELD_OUT_LOSS = "<results>/evaluation/losses/{model}.json"

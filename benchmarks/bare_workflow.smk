@@ -106,7 +106,7 @@ rule score_candidates:
         "touch {output}"
 
 
-rule parse_scores:
+rule compute_scores:
     input:
         "results/iterations/{iteration}/judgements/{shard}.jsonl.zst",
     output:

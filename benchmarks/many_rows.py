@@ -8,6 +8,7 @@ whose signatures it must hold. Prints a Markdown table with the most memory of e
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from many_shards import Measure, measure, pairs, settings, text
 from backtranslation.files import Row, replace_file, write_json, write_rows
 from backtranslation.jobs.costs import costs_value
 from backtranslation.jobs.stage import port_options
+from backtranslation.method.scores import NAMES
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Slice, spec
@@ -157,8 +159,10 @@ def score_line(number: int) -> str:
     """A whole score, or none, and an expected one that is often near it."""
     value = number * ODD % 2**64
     score, expected = value % 50 // 10 + 1, 1 + (value >> 20) % 4000 / 1000
-    known = f'"score": {score}.0, "failure": null' if value % 50 else '"score": null, "failure": "no_score"'
-    return f'{{"id": "{value:016x}", "raw": "Score: {score}", {known}, "expected_score": {expected}}}\n'
+    failures = {} if value % 50 else {"score": "no_score"}
+    row: Row = {"id": f"{value:016x}", "texts": [f"Score: {score}"], "finished": True, "label_mass": 0.9}
+    row |= dict.fromkeys(NAMES) | {"score": None if failures else score, "expected_score": expected}
+    return json.dumps(row | {"failures": failures}) + "\n"
 
 
 def make_texts(folder: Path, rows: int, files: int) -> None:

@@ -53,10 +53,12 @@ def judge(model: Path, row_id: str) -> dict[str, object]:
     score = max(range(5), key=weights.__getitem__) + 1
     return {
         "id": row_id,
-        "raw": f"It answers what was asked.\nScore: {score}",
-        "digit_probabilities": [weight / sum(weights) for weight in weights],
+        "samples": [
+            {"text": f"It answers what was asked.\nScore: {score}", "finished": True,
+             "label_probabilities": [weight / sum(weights) for weight in weights], "label_mass": 0.9}
+        ],
         "failure": None,
-    }
+    }  # fmt: skip
 
 
 def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: Any) -> None:

@@ -18,6 +18,7 @@ from backtranslation import layout
 from backtranslation.files import read_rows
 from backtranslation.method.selection import distribution
 from backtranslation.miniature.truth import judge_candidates
+from backtranslation.settings.selection import COLUMNS, RATED
 
 THRESHOLDS = (3, 3.5, 4, 4.25, 4.5, 5)
 
@@ -48,15 +49,15 @@ def tell_thresholds(table: Path, good: set[str]) -> None:
     scores = pq.read_table(table)
     is_good = np.array([row_id in good for row_id in scores["id"].to_pylist()])
     print("| by | threshold | kept | share | precision | recall |\n|---|---|---|---|---|---|")
-    for by, column in (("parsed", "score"), ("expected", "expected_score")):
-        values = scores[column].to_numpy().astype(float)
+    for by in RATED:
+        values = scores[COLUMNS[by]].to_numpy().astype(float)
         for threshold in THRESHOLDS:
             kept = values >= threshold
             found = (kept & is_good).sum()
             precision, recall = (f"{found / of:.3f}" if good and of else "-" for of in (kept.sum(), len(good)))
             print(f"| {by} | {threshold:g} | {kept.sum()} | {kept.mean():.1%} | {precision} | {recall} |")
-    for by, column in (("parsed", "score"), ("expected", "expected_score")):
-        values = scores[column].to_numpy().astype(float)
+    for by in RATED:
+        values = scores[COLUMNS[by]].to_numpy().astype(float)
         print(f"\n{by}:", ", ".join(f"{name}: {count}" for name, count in distribution(values, by).items()))
 
 

@@ -25,7 +25,9 @@ rule write_results_card:
         layout.log_of("write_results_card"),
     localrule: True
     params:
-        card=results_card(Path(settings.results).name, ITERATIONS, MODELS, COMPARISONS),
+        card=results_card(
+            Path(settings.results).name, ITERATIONS, MODELS, COMPARISONS, settings.scoring.asks_for_scores
+        ),
     shell:
         "printf '%s' {params.card:q} > {output.card:q} 2> {log:q}"
 
@@ -47,7 +49,7 @@ rule write_costs:
             layout.SEED,
             expand(layout.TRAINING_LOG, model=[*(["backward"] if ITERATIONS else []), *MODELS]),
             expand([layout.INSTRUCTIONS, layout.CANDIDATES], shard=SHARDS) if ITERATIONS else [],
-            expand([layout.SCORER_TEXTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
+            expand([*SCORING_PARTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
             expand(layout.CURATED, iteration=ITERATIONS),
             expand(layout.HELD_OUT_LOSS, model=MODELS),
             [layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],

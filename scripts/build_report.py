@@ -11,6 +11,7 @@ from backtranslation.files import Row, read_rows, replace_file
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.run import load_settings
+from backtranslation.settings.selection import COLUMNS
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def complete_samples(survey: "CandidateSurvey", segment_files: list[Path], score
     for row, sample in _wanted(segment_files, survey.wanted):
         sample.url = row["url"]
     for row, sample in _wanted(score_files, survey.wanted):
-        sample.raw, sample.score, sample.expected_score = row["raw"], row["score"], row["expected_score"]
+        sample.texts = row["texts"] or []
+        sample.scores = {name: row[name] for name in COLUMNS.values() if row[name] is not None}
 
 
 def _wanted(paths: Iterable[Path], samples: "dict[str, Sample]") -> "Iterator[tuple[Row, Sample]]":

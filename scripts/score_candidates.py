@@ -1,12 +1,14 @@
 """Let a forward model judge every candidate of a shard by the rubric.
 
-Writes rows {"id", "raw", "digit_probabilities", "failure"}: what the model wrote, and the probabilities of the digits
-1..5 at the place of its score (they sum to 1). A candidate that leaves the model no room for its reply is not
-scored: it has no text, no probabilities, and the failure prompt_too_long.
+Writes rows {"id", "samples", "failure"}, each sample {"text", "finished", "label_probabilities", "label_mass"}: what
+the model wrote, whether it came to an end, the probabilities of the scores 1..5 at the place of its score (they sum to
+1), and how probable they are together there. Where it is asked for nothing but the score, text and finished are null.
+A candidate that leaves the model no room for its reply has no samples, and the failure prompt_too_long.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
@@ -18,12 +20,16 @@ from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import Slice
 
+if TYPE_CHECKING:
+    from backtranslation.models.engine import Completion, Request
+
 
 class Spec(Slice):
-    """Settings of this stage."""
+    """Settings of this stage; without sampling, the model writes nothing."""
 
     loading: ModelLoading
-    sampling: Sampling
+    sampling: Sampling | None
+    samples: int
     generation: Generation
     limits: Limits
     random_seed: int
@@ -32,7 +38,7 @@ class Spec(Slice):
 def score_candidates(
     candidates: Input, model: Input, prompt: Input, judgements: Output, spec: Spec, workplace: Workplace
 ) -> None:
-    """Let the model write, then read its probabilities at the place of the score.
+    """Let the model write, unless it shall only name the score, then read its probabilities at the place of the score.
 
     candidates: candidates of the shard, .jsonl.zst
     model: folder of the model that scores
@@ -44,40 +50,66 @@ def score_candidates(
         return
 
     from backtranslation.models.choices import SCORE_CHOICES, text_before_score
-    from backtranslation.models.engine import choose_all, generate_all, load_engine, make_requests
+    from backtranslation.models.engine import PROMPT_TOO_LONG, choose_all, generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=str(prompt)))
     (workplace.folder / LABEL).write_text(prompts.score_label, encoding="utf-8")
     engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
+    rows = list(rows_to_score(candidates))
     messages = (
-        (row["id"], score_message(prompts, row["instruction"], row["response"])) for row in rows_to_score(candidates)
+        (sample_id, score_message(prompts, row["instruction"], row["response"], reasons=spec.sampling is not None))
+        for row in rows
+        for sample_id in sample_ids(row["id"], spec.samples)
     )
     requests = make_requests(tokenizer, messages, spec.random_seed, "score_candidates")
-    written = generate_all(
-        engine, requests, spec.sampling, workplace.folder / COMPLETIONS, spec.limits,
-        least_room=spec.sampling.max_new_tokens,
-    )  # fmt: skip
+    written: dict[str, Completion] = {}
+    if spec.sampling is not None:
+        written = generate_all(
+            engine, requests, spec.sampling, workplace.folder / COMPLETIONS, spec.limits,
+            least_room=spec.sampling.max_new_tokens,
+        )  # fmt: skip
     until_score = [
-        (request.id, text_before_score(request.prompt, written[request.id].text, prompts.score_label))
+        (request.id, text_before_score(request.prompt, text, prompts.score_label))
         for request in requests
-        if written[request.id].failure is None
+        if (text := text_of(request, written)) is not None
     ]
-    journal = workplace.folder / "probabilities.jsonl"
-    choices = choose_all(engine, until_score, SCORE_CHOICES, journal, spec.limits)
-    probabilities = {row_id: choice.shares for row_id, choice in choices.items() if choice}
-    write_rows(
-        judgements,
-        (
-            {"id": row.id, "raw": row.text, "digit_probabilities": probabilities.get(row.id), "failure": row.failure}
-            for row in (written[request.id] for request in requests)
-        ),
-    )
+    choices = choose_all(engine, until_score, SCORE_CHOICES, workplace.folder / "probabilities.jsonl", spec.limits)
+
+    def judgement(row: Row) -> Row:
+        samples = []
+        for sample_id in sample_ids(row["id"], spec.samples):
+            choice, completion = choices.get(sample_id), written.get(sample_id)
+            if choice is None:
+                return {"id": row["id"], "samples": [], "failure": PROMPT_TOO_LONG}
+            samples.append(
+                {
+                    "text": completion and completion.text,
+                    "finished": completion and completion.finished,
+                    "label_probabilities": choice.shares,
+                    "label_mass": choice.mass,
+                }
+            )
+        return {"id": row["id"], "samples": samples, "failure": None}
+
+    write_rows(judgements, map(judgement, rows))
 
 
 def rows_to_score(candidates: Path) -> Iterator[Row]:
     """Candidates that were not rejected."""
     return (row for row in read_rows(candidates) if row["rejection"] is None)
+
+
+def sample_ids(row_id: str, samples: int) -> list[str]:
+    """The ids under which a candidate is asked about, the first its own; the random numbers follow from them."""
+    return [row_id, *(f"{row_id} (sample {number})" for number in range(2, samples + 1))]
+
+
+def text_of(request: "Request", written: "dict[str, Completion]") -> str | None:
+    """What was written for a request, nothing where nothing was to be; None if it could not be asked."""
+    if not written:
+        return ""
+    return None if written[request.id].failure else written[request.id].text
 
 
 if __name__ == "__main__":

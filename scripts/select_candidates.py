@@ -1,7 +1,8 @@
 """Select the candidates of one iteration by their scores, over all shards.
 
-Writes the curated pairs, rows {"id", "instruction", "response", "score", "expected_score"}, and a Parquet table of
-every scored candidate with the columns id, score, failure, expected_score, selected.
+Writes the curated pairs, rows {"id", "instruction", "response"} with their scores (`method.scores.NAMES`), and a
+Parquet table of every scored candidate with the columns id, those scores, label_mass, failure (why it has not
+the score that counts), selected.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from backtranslation.files import Row, join_rows, read_rows, write_rows
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
+from backtranslation.method.scores import NAMES
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Slice
 
@@ -39,19 +41,23 @@ def select_candidates(candidates: list[Input], scores: list[Input], curated: Out
 
     from backtranslation.method.selection import select_rows
 
-    tables = [_read_scores(path) for path in scores]
+    tables = [_read_scores(path, spec.selection.column) for path in scores]
     selected = select_rows(pa.concat_tables(tables), spec.selection)
     log.info("%d of %d candidates kept", selected.sum(), len(selected))
     write_rows(curated, _curated_pairs(candidates, scores, selected))
     _write_table(table, tables, selected)
 
 
-def _read_scores(path: Path) -> "pa.Table":
-    """The scores of a shard by columns, without the texts."""
+def _read_scores(path: Path, counting: str) -> "pa.Table":
+    """The scores of a shard by columns, without the texts; failures are those of the score that counts."""
     import pyarrow as pa
 
-    kinds = {"id": pa.string(), "score": pa.float64(), "failure": pa.string(), "expected_score": pa.float64()}
-    rows = [{name: row[name] for name in kinds} for row in read_rows(path)]
+    numbers = [*NAMES, "label_mass"]
+    kinds = {"id": pa.string(), **dict.fromkeys(numbers, pa.float64()), "failure": pa.string()}
+    rows = [
+        {name: row[name] for name in ("id", *numbers)} | {"failure": row["failures"].get(counting)}
+        for row in read_rows(path)
+    ]
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 
@@ -61,7 +67,7 @@ def _curated_pairs(candidate_files: list[Path], score_files: list[Path], selecte
         for candidate, score in join_rows(candidate_file, score_file, lambda row: row["rejection"] is None):
             if next(is_selected):
                 pair = {name: candidate[name] for name in ("id", "instruction", "response")}
-                yield pair | {"score": score["score"], "expected_score": score["expected_score"]}
+                yield pair | {name: score[name] for name in NAMES}
 
 
 def _write_table(path: Path, tables: "list[pa.Table]", selected: "NDArray[np.bool_]") -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.scores import judged, scored
 
 from backtranslation.commands import removal, status
 from backtranslation.commands.command_line import COMMANDS, main
@@ -141,14 +142,14 @@ def build_run() -> None:
     make_rows(
         "score_candidates",
         {"candidates": [f"results/{candidate_path}"], "model": ["results/trained/M0"]},
-        {"judgements": (judgements, [{"id": "good", "raw": "Fine. Score: 5"}, {"id": "bad", "raw": "Hm."}])},
+        {"judgements": (judgements, [judged("good", "Fine. Score: 5"), judged("bad", "Hm.")])},
     )
     scores = [
-        {"id": "good", "raw": "Fine. Score: 5", "score": 5.0, "failure": None, "expected_score": 4.75},
-        {"id": "bad", "raw": "Hm.", "score": None, "failure": "no_score", "expected_score": 2.0},
+        scored("good", ["Fine. Score: 5"], score=5.0, expected_score=4.75),
+        scored("bad", ["Hm."], {"score": "no_score"}, expected_score=2.0),
     ]
     score_path = f"iterations/1/scores/{SHARD}.jsonl.zst"
-    make_rows("parse_scores", {"judgements": [f"results/{judgements}"]}, {"scores": (score_path, scores)})
+    make_rows("compute_scores", {"judgements": [f"results/{judgements}"]}, {"scores": (score_path, scores)})
     curate(["good"])
     train("M1", ["results/iterations/1/curated.jsonl.zst"])
     train("unselected", [f"results/{candidate_path}"])
@@ -162,8 +163,8 @@ def build_run() -> None:
             {"loss": (f"evaluation/losses/{model}.json", losses),
              "answers": (f"evaluation/{model}/answers.jsonl.zst", answers)},
         )  # fmt: skip
-    judged = [{"id": "held", **CHANCES}]
-    make_rows("judge_answers", {}, {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", judged)})
+    compared = [{"id": "held", **CHANCES}]
+    make_rows("judge_answers", {}, {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", compared)})
 
 
 def key(path: str) -> str:
@@ -204,8 +205,8 @@ def test_a_segment_is_traced_from_its_page_to_the_training_sets(capsys: pytest.C
     assert found["candidate"] == {"instruction": "Write good.", "rejection": None}
     assert found["scores"] == [
         {
-            "iteration": 1, "raw": "Fine. Score: 5", "score": 5.0, "failure": None, "expected_score": 4.75,
-            "selected": True, "model": {"path": "results/trained/M0", "key": key("trained/M0")},
+            "iteration": 1, "texts": ["Fine. Score: 5"], "scores": {"score": 5.0, "expected_score": 4.75},
+            "failures": {}, "selected": True, "model": {"path": "results/trained/M0", "key": key("trained/M0")},
         }
     ]  # fmt: skip
     assert found["training_sets"] == [
@@ -227,7 +228,7 @@ def test_the_text_of_a_trace_says_it_all() -> None:
     assert "raw text       Fine. Score: 5" in lines
     assert f"scored by      results/trained/M0, key {key('trained/M0')}" in lines
     unreadable = describe_trace(trace_example(RESULTS, "bad"))
-    assert "iteration 1    no score: no_score, expected score 2.00, not selected" in unreadable
+    assert "iteration 1    expected score 2, no score: no_score, not selected" in unreadable
 
 
 @pytest.mark.usefixtures("run")
@@ -298,11 +299,11 @@ def test_a_held_out_pair_has_answers_and_judgements() -> None:
 def test_what_was_too_long_for_a_model_is_told() -> None:
     failed = {"failure": "prompt_too_long"}
     asked = [{"id": "bad", "raw": "", "tokens": 0, "finished": False, **failed}]
-    scored = [{"id": "bad", "raw": "", "score": None, "expected_score": None, **failed}]
+    unscored = [scored("bad", failures={"score": "prompt_too_long"})]
     models = {"model": ["results/trained/backward"]}
     make_rows("generate_instructions", models, {"instructions": (f"instructions/{SHARD}.jsonl.zst", asked)},
               spec={"random_seed": 2})  # fmt: skip
-    make_rows("parse_scores", {}, {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", scored)}, spec="long")
+    make_rows("compute_scores", {}, {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", unscored)}, spec="long")
     lines = describe_trace(trace_example(RESULTS, "bad"))
     assert "instruction    none: prompt_too_long" in lines
     assert f"not asked      results/trained/backward, key {key('trained/backward')}" in lines
@@ -313,8 +314,8 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
     outputs = {"loss": ("evaluation/losses/M0.json", losses), "answers": ("evaluation/M0/answers.jsonl.zst", answers)}
     make_rows("evaluate_model", {"model": ["results/trained/M0"]}, outputs, spec="long")
     chances = {"first_wins_forward": None, "first_wins_reversed": None, "cut": False, "failure": "no_answer"}
-    judged = {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", [{"id": "held", **chances}])}
-    make_rows("judge_answers", {}, judged, spec="long")
+    compared = {"judgements": ("evaluation/judgements/M1-vs-M0.jsonl.zst", [{"id": "held", **chances}])}
+    make_rows("judge_answers", {}, compared, spec="long")
     cut = {"judgements": ("evaluation/judgements/M2-vs-M0.jsonl.zst", [{"id": "held", **CHANCES, "cut": True}])}
     make_rows("judge_answers", {}, cut, spec="cut")
     lines = describe_trace(trace_example(RESULTS, "held"))

@@ -66,7 +66,7 @@ def test_costs_are_by_stage_and_by_the_model_or_iteration(results: Path) -> None
 
 def test_a_result_with_two_names_counts_once_and_one_that_is_not_there_not_at_all(results: Path) -> None:
     names = ("iterations/1/scores/a.jsonl.zst", "iterations/1/scores/b.jsonl.zst")
-    make_result(results, "parse_scores", *names)
+    make_result(results, "compute_scores", *names)
     [cost] = costs_of(results, *names, "iterations/1/scores/c.jsonl.zst")
     assert (cost.results, cost.seconds) == (1, 100)
     assert costs_of(results, "iterations/1/scores/c.jsonl.zst") == []

@@ -15,7 +15,12 @@ from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import spec
 
-SPEC = spec(loading=ModelLoading(), sampling=Sampling(), generation=Generation(), limits=Limits(), random_seed=1)
+COMMON = {"loading": ModelLoading(), "generation": Generation(), "limits": Limits()}
+SPECS = {
+    "generate_instructions": spec(**COMMON, sampling=Sampling(), random_seed=1),
+    "score_candidates": spec(**COMMON, sampling=Sampling(), samples=1, random_seed=1),
+    "measure_likelihood": spec(**COMMON, task="forward"),
+}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,7 @@ SPEC = spec(loading=ModelLoading(), sampling=Sampling(), generation=Generation()
         ("generate_instructions", []),
         ("score_candidates", []),
         ("score_candidates", [{"id": "a", "instruction": "", "response": "text", "rejection": "empty"}]),
+        ("measure_likelihood", [{"id": "a", "instruction": "", "response": "text", "rejection": "empty"}]),
     ],
 )
 def test_a_shard_without_rows_loads_no_model_and_leases_no_gpu(
@@ -36,11 +42,12 @@ def test_a_shard_without_rows_loads_no_model_and_leases_no_gpu(
     source, prompt, made = {
         "generate_instructions": ("segments", prompt_settings.backward, "instructions"),
         "score_candidates": ("candidates", prompt_settings.score, "judgements"),
+        "measure_likelihood": ("candidates", prompt_settings.forward, "likelihoods"),
     }[stage]
 
     def run(rows: list[Row], gpus: int) -> subprocess.CompletedProcess[str]:
         write_rows(tmp_path / "rows.jsonl.zst", rows)
-        command = [sys.executable, str(ROOT / f"scripts/{stage}.py"), "--spec", SPEC, "--store", "store",
+        command = [sys.executable, str(ROOT / f"scripts/{stage}.py"), "--spec", SPECS[stage], "--store", "store",
                    f"--gpus={gpus}", f"--{source}=rows.jsonl.zst", "--model=model", f"--prompt={prompt}",
                    f"--{made}=made.jsonl.zst"]  # fmt: skip
         environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "CUDA_VISIBLE_DEVICES": "pretended"}

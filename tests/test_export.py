@@ -27,6 +27,7 @@ from backtranslation.export.dataset import write_evaluation, write_pairs
 from backtranslation.export.pairs import FORMATS, FormatName, Pair, origin
 from backtranslation.export.rows import ANSWER, JUDGEMENT, SCORED, Run
 from backtranslation.files import Row, read_rows, write_json, write_rows
+from backtranslation.method.scores import NAMES
 from backtranslation.models.pairs import NO_LABEL
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.run import load_settings
@@ -134,13 +135,13 @@ def test_curated_pairs_have_their_page_and_their_scores(results: Path) -> None:
         assert pair.origin == {
             "id": row["id"], "kind": "augmented", "iteration": 2,
             **{name: page[name] for name in ("url", "source", "file", "record_offset", "license")},
-            **{name: row[name] for name in ("score", "expected_score")},
+            **{name: row[name] for name in NAMES},
         }  # fmt: skip
 
 
 def test_candidates_are_all_that_were_scored(results: Path) -> None:
     table = pq.read_table(layout.locate(results, layout.SCORE_TABLE, iteration=1)).to_pylist()
-    pairs = list(export_rows.scored_candidates(Run(results, SHARDS), 1))
+    pairs = list(export_rows.scored_candidates(Run(results, SHARDS), 1, "score"))
     names = ("id", "score", "failure", "expected_score", "selected")
     assert [{name: pair.origin[name] for name in names} for pair in pairs] == table
     assert {row["selected"] for row in table} == {True, False}
@@ -193,7 +194,7 @@ def test_what_an_earlier_run_left_is_not_read(copied_results: Path) -> None:
     for pattern in (layout.SEGMENTS, layout.CANDIDATES, layout.SCORES):
         stale = layout.locate(copied_results, pattern, shard="old-pages", iteration=1)
         write_rows(stale, [{"id": "stale", "rejection": None}])
-    ids = {pair.origin["id"] for pair in export_rows.scored_candidates(Run(copied_results, SHARDS), 1)}
+    ids = {pair.origin["id"] for pair in export_rows.scored_candidates(Run(copied_results, SHARDS), 1, "score")}
     assert ids == {row["id"] for row in rows_of(copied_results, layout.SCORES, iteration=1)}
 
 
@@ -201,7 +202,7 @@ def test_results_of_other_pages_are_refused(copied_results: Path) -> None:
     with pytest.raises(DataError, match="is no segment of the present corpus"):
         list(export_rows.curated_pairs(Run(copied_results, SHARDS[:1]), 1))
     with pytest.raises(DataError, match="is no scored candidate of the present corpus"):
-        list(export_rows.scored_candidates(Run(copied_results, SHARDS[:1]), 1))
+        list(export_rows.scored_candidates(Run(copied_results, SHARDS[:1]), 1, "score"))
     with pytest.raises(UserError, match=r"new-pages\.jsonl\.zst: not there yet: run the workflow first"):
         list(export_rows.curated_pairs(Run(copied_results, [*SHARDS, "new-pages"]), 1))
 

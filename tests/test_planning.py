@@ -84,7 +84,7 @@ def test_verify_names_what_is_damaged_or_missing(run: Path) -> None:
         stream.write(bytes([byte[0] ^ 1]))
     os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
     missing.unlink()
-    scores = next((run / "results/store/results/parse_scores").iterdir()) / "manifest.json"
+    scores = next((run / "results/store/results/compute_scores").iterdir()) / "manifest.json"
     scores.unlink()
     scores.write_text("{")
     faults = {fault["path"]: fault["fault"] for fault in ask(run, "verify", fails=True)[0]}
@@ -99,7 +99,7 @@ def test_verify_names_what_is_damaged_or_missing(run: Path) -> None:
 def test_keep_accepts_results_after_a_harmless_edit(run: Path) -> None:
     edit_parser(run)
     scores = {f"iterations/1/scores/miniature-pages-{shard}" for shard in (1, 2)}
-    assert planned(run, "computed") == {"parse_scores": scores}, "those of the second iteration wait for the first"
+    assert planned(run, "computed") == {"compute_scores": scores}, "those of the second iteration wait for the first"
     kept = ask(run, "keep", "results/iterations")[0]
     assert len(kept) == 4
     assert all(result["differences"] == ["code backtranslation.method.score_parsing: edited"] for result in kept)

@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.scores import scored
 from helpers.tiny_models import ROOT
 
 from backtranslation.files import write_json, write_rows
 from backtranslation.jobs.costs import StageCost, costs_value
+from backtranslation.method.scores import NAMES
 from backtranslation.report.page import (
     Report,
     TruthMeasure,
@@ -58,6 +60,12 @@ def tags_of(page: str) -> Tags:
     return parser
 
 
+SCORE_TABLE = pa.schema(
+    {"id": pa.string(), **dict.fromkeys((*NAMES, "label_mass"), pa.float64()), "failure": pa.string(),
+     "selected": pa.bool_()}
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of a small run whose every text is hostile."""
@@ -70,13 +78,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(
         folder / "segments.jsonl.zst", [{"id": str(n), "url": addresses[n % 4], "text": EVIL} for n in range(10)]
     )
-    scored = [
-        {"id": str(n), "raw": EVIL, "score": 5.0 if n < 4 else None, "failure": None if n < 4 else EVIL,
-         "expected_score": 3.0 + n / 10, "selected": n < 4}
+    scores = [
+        scored(str(n), [EVIL], {} if n < 4 else {"score": EVIL}, score=5.0 if n < 4 else None,
+               expected_score=3.0 + n / 10)
         for n in range(8)
     ]  # fmt: skip
-    write_rows(folder / "scores.jsonl.zst", scored)
-    pd.DataFrame(scored).drop(columns="raw").to_parquet(folder / "scores.parquet")
+    write_rows(folder / "scores.jsonl.zst", scores)
+    table = [
+        {"id": row["id"], **{name: row[name] for name in NAMES}, "label_mass": None,
+         "failure": row["failures"].get("score"), "selected": number < 4}
+        for number, row in enumerate(scores)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(table, schema=SCORE_TABLE), folder / "scores.parquet")
     write_rows(folder / "curated.jsonl.zst", candidates[:4])
     for model in ("M0", "M1"):
         answers = [
@@ -215,8 +228,6 @@ def test_costs_have_a_line_for_every_stage_and_one_for_all(page: str) -> None:
     assert costs.count(" 1 1 day, 2:03:04 \u2013 12,345 2026-11-25 08:33") == 2
 
 
-SCORE_TABLE = pa.schema({"id": pa.string(), "score": pa.float64(), "failure": pa.string(),
-                         "expected_score": pa.float64(), "selected": pa.bool_()})  # fmt: skip
 LONG = {"score": None, "failure": "prompt_too_long", "expected_score": None, "selected": False}
 
 
@@ -241,7 +252,9 @@ def test_a_run_with_hardly_any_rows(
     write_rows(tmp_path / "candidates.jsonl.zst", candidates)
     write_rows(tmp_path / "curated.jsonl.zst", [row for row in candidates if row["rejection"] is None and scores])
     write_rows(tmp_path / "segments.jsonl.zst", [{"id": row["id"], "url": None} for row in candidates])
-    write_rows(tmp_path / "scores.jsonl.zst", [{**row, "raw": ""} for row in scores])
+    write_rows(
+        tmp_path / "scores.jsonl.zst", [scored(row["id"], expected_score=row["expected_score"]) for row in scores]
+    )
     pq.write_table(pa.Table.from_pylist(scores, schema=SCORE_TABLE), tmp_path / "scores.parquet")
     failed = {"failure": "prompt_too_long"}
     write_json(tmp_path / "loss.json", {"pairs": [{"id": "h", "loss": None, "tokens": 0, **failed}]})

@@ -109,17 +109,17 @@ def test_warnings_of_jobs_are_told_and_counted(tmp_path: Path, capsys: pytest.Ca
 
 def test_why_a_job_failed_is_shown_with_its_log_and_that_a_run_continues(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.begin(parse_scores=2)
+    run.begin(compute_scores=2)
     path = run.start(
-        1, "parse_scores", "1", log="12:00:00 parse_scores: 9 rows\nparse_scores: error: too many\n  one\n"
+        1, "compute_scores", "1", log="12:00:00 compute_scores: 9 rows\ncompute_scores: error: too many\n  one\n"
     )
-    run.fail(1, "parse_scores", path)
+    run.fail(1, "compute_scores", path)
     run.log.fail()
     assert run.stream.getvalue().splitlines()[-6:] == [
         line.replace("TIME", time.strftime("%H:%M:%S"))
         for line in [
-            "TIME  FAILED    parse_scores 1 (0 s)",
-            "          parse_scores: error: too many",
+            "TIME  FAILED    compute_scores 1 (0 s)",
+            "          compute_scores: error: too many",
             "            one",
             f"          log: {path}",
             "TIME  stopped: 0 of 2 jobs done, 1 failed. What is done stays done:",

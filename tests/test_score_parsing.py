@@ -2,8 +2,7 @@
 
 import pytest
 
-from backtranslation.errors import DataError
-from backtranslation.method.score_parsing import check_unparsable, expected_score, parse_judgement, parse_score
+from backtranslation.method.score_parsing import expected_score, parse_score
 from backtranslation.models.choices import text_before_score
 
 LABEL = "Score:"
@@ -24,6 +23,19 @@ LABEL = "Score:"
         ("Score: 3.", 3),
         ("Score: 4 because it is focused", 4),
         ("It lists 10 items.\nScore: 1\n", 1),
+        ("Score: <4>", 4),
+        ("Score: [4]", 4),
+        ('Score: "4"', 4),
+        ("Score: \u201c4\u201d", 4),
+        ("Score: (4)", 4),
+        ("Score: `4`/5", 4),
+        ("Score: **4**/5", 4),
+        ("Score: **4.5 / 5**", 4.5),
+        ("Score:\n[3]", 3),
+        ("Fine.\nScore: 4\n\nInstruction: Sing.\nResponse: La.\nScore: 2", 4),  # invented after the score
+        ("Fine.\n**Score:** 4/5.\nThe next pair: Score: 1", 4),
+        ("Score: 4\nScore: none", 4),
+        ("Score: 3 points for being relevant.\nScore: 5\nScore: 1", 5),
     ],
 )
 def test_scores(raw: str, score: float) -> None:
@@ -52,7 +64,11 @@ def test_scores(raw: str, score: float) -> None:
         ("Score: 3 to 4", "ambiguous"),
         ("Score: 4th", "ambiguous"),
         ("Score: 5%", "ambiguous"),
-        ("Score: 4\nScore: none", "no_number"),
+        ("Score: 4 so far.\nScore: none", "no_number"),
+        ("Score: [4-5]", "ambiguous"),
+        ("Score: <4> or <5>", "ambiguous"),
+        ("Score: [1, 2, 3, 4, 5]", "ambiguous"),
+        ("Score: <score>", "no_number"),
         ("Score\uff1a4", "no_score"),
     ],
 )
@@ -79,6 +95,7 @@ def test_labels_of_other_languages(label: str, raw: str, before: str) -> None:
     assert parse_score(raw, label) == (4, None)
     assert text_before_score("", raw, label) == before
     assert text_before_score("", "4", label) == f"4\n{label}"
+    assert text_before_score("Rate.\n", "", label) == f"Rate.\n{label}"
     assert parse_score("4", label) == (None, "no_score")
 
 
@@ -91,29 +108,6 @@ def test_place_of_the_digit() -> None:
 def test_expected_score() -> None:
     assert expected_score([0, 0, 0, 0.5, 0.5]) == 4.5
     assert expected_score([1, 0, 0, 0, 0]) == 1
-
-
-def test_judgement_keeps_raw_text_and_expectation_without_a_score() -> None:
-    row = parse_judgement({"id": "a", "raw": "no idea", "digit_probabilities": [0.2] * 5, "failure": None}, LABEL)
-    assert row == {"id": "a", "raw": "no idea", "score": None, "failure": "no_score", "expected_score": 3.0}
-
-
-def test_too_many_unparsable_scores_stop_the_run() -> None:
-    good = {"id": "g", "raw": "Score: 4", "failure": None}
-    bad = [{"id": f"b{n}", "raw": f"text {n}", "failure": "no_score"} for n in range(40)]
-    check_unparsable([good] * 10 + bad[:2], 0.2)
-    with pytest.raises(DataError, match=r"40 of 50 scores cannot be read \(40 no_score\)") as error:
-        check_unparsable([good] * 10 + bad, 0.5)
-    assert [f"b{n} " in str(error.value) for n in range(4)] == [True, True, True, False]  # three examples
-
-
-def test_a_small_shard_is_not_stopped_by_chance() -> None:
-    good = {"id": "g", "raw": "Score: 4", "failure": None}
-    bad = {"id": "b", "raw": "?", "failure": "no_score"}
-    check_unparsable([good, good, bad], 0.2)
-    check_unparsable([], 0.2)
-    with pytest.raises(DataError):
-        check_unparsable([good, good, bad] * 50, 0.2)
 
 
 @pytest.mark.parametrize(

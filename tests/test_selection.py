@@ -43,6 +43,12 @@ def select_ids(scored: list[Candidate], selection: Selection) -> set[str]:
         (Selection(threshold=4, top_n=1), "e"),  # a tie on the score, the higher expectation wins
         (Selection(by="expected", threshold=1, top_n=2), "cd"),
         (Selection(threshold=4.5, top_n=10), "abe"),
+        (Selection(by="expected", quantile=0.5), "bcd"),  # of five scores the median is in the upper half
+        (Selection(by="expected", quantile=0.75), "cd"),
+        (Selection(by="expected", quantile=0), "abcde"),
+        (Selection(by="expected", quantile=0.5, threshold=4.7), "cd"),
+        (Selection(by="expected", quantile=0.5, top_n=1), "c"),
+        (Selection(by="parsed", quantile=0.5), "ae"),  # of the four candidates with a score
     ],
 )
 def test_selection(selection: Selection, kept: str) -> None:
@@ -79,7 +85,7 @@ def test_a_threshold_that_keeps_nothing_is_an_error_with_the_distribution() -> N
         "  score 2: 2",
         "  score 4: 1",
         "  no score: 1",
-        "Lower selection.threshold to 4 or less, or set selection.by to expected (docs/selection.md)",
+        "Lower selection.threshold to 4 or less, or set selection.by to another score (docs/selection.md)",
     ]
     expected = [("a", 5.0, 1.0), ("b", 5.0, 4.4966), ("c", 5.0, 4.5 - 1e-9), ("d", None, 2.0), ("e", None, None)]
     with pytest.raises(DataError) as error:
@@ -89,7 +95,7 @@ def test_a_threshold_that_keeps_nothing_is_an_error_with_the_distribution() -> N
         "  2 to 2.5: 1",
         "  4 to 4.5: 2",
         "  no score: 1",
-        "Lower selection.threshold to 4.49 or less, or set selection.by to parsed (docs/selection.md)",
+        "Lower selection.threshold to 4.49 or less, or set selection.by to another score (docs/selection.md)",
     ]
 
 

@@ -45,7 +45,18 @@ def test_defaults_are_the_papers() -> None:
         ({"held_out": {}}, "config: held_out: give either size or pairs"),
         ({"held_out": {"size": 1, "pairs": {"path": "x"}}}, "config: held_out: give either size or pairs"),
         ({"training": {"forward": {"learning_rate": 1e-6}}}, "final_learning_rate"),
-        ({"selection": {"threshold": 6}}, "config: selection.threshold: "),
+        ({"selection": {"threshold": None}}, "config: selection: give a threshold, a quantile or top_n"),
+        ({"scoring": {"method": "direct"}}, "selection.by: scoring.method direct gives expected"),
+        ({"scoring": {"method": "direct", "samples": 2}}, "config: scoring: samples: direct gives the same score"),
+        (
+            {"scoring": {"samples": 2, "sampling": {"temperature": 0}}},
+            "config: scoring: samples: at temperature 0 all samples are the same text",
+        ),
+        (
+            {"scoring": {"method": "combined"}, "selection": {"by": "combined", "threshold": 4.5}},
+            "config: selection: threshold: combined scores lie between 0 and 1",
+        ),
+        ({"selection": {"threshold": 6}}, "config: selection: threshold: parsed scores lie between 1 and 5"),
     ],
 )
 def test_faults_name_their_key(changes: dict[str, object], message: str) -> None:

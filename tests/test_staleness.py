@@ -60,7 +60,7 @@ def scoring(iterations: Iterable[int], shards: Iterable[str] = SHARDS) -> Comput
     """Other scores."""
     return {
         "score_candidates": names("iterations/{}/judgements/{}", iterations, shards),
-        "parse_scores": names("iterations/{}/scores/{}", iterations, shards),
+        "compute_scores": names("iterations/{}/scores/{}", iterations, shards),
     }
 
 
@@ -201,11 +201,11 @@ def test_result_that_comes_out_the_same(run: Path) -> None:
     """The report has the settings, and what the results cost now."""
     before = read_costs(run)
     change_settings(run, {"scoring": {"max_unparsable_share": 0.99}})
-    assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    assert rerun(run) == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
     after = read_costs(run)
-    assert {stage for stage in before if before[stage] != after[stage]} == {"parse_scores", None}
-    assert [row["last_started"] for row in before["parse_scores"]] < [
-        row["last_started"] for row in after["parse_scores"]
+    assert {stage for stage in before if before[stage] != after[stage]} == {"compute_scores", None}
+    assert [row["last_started"] for row in before["compute_scores"]] < [
+        row["last_started"] for row in after["compute_scores"]
     ]
 
 
@@ -302,9 +302,9 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
 
 @pytest.mark.long
 def test_logic_in_a_script(run: Path) -> None:
-    path = run / "scripts" / "parse_scores.py"
+    path = run / "scripts" / "compute_scores.py"
     path.write_text(path.read_text().replace("\n\n\nif __name__", "\n\n\nUNUSED = 1\n\n\nif __name__"))
-    assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    assert rerun(run) == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
 
 
 @pytest.mark.long
@@ -387,9 +387,9 @@ def test_deleted_results_are_linked_again(run: Path) -> None:
 
 @pytest.mark.long
 def test_result_deleted_from_the_store_too(run: Path) -> None:
-    shutil.rmtree(run / "results" / "store" / "results" / "parse_scores")
+    shutil.rmtree(run / "results" / "store" / "results" / "compute_scores")
     shutil.rmtree(run / "results" / "iterations" / "1" / "scores")
-    assert rerun(run, "--forceall") == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    assert rerun(run, "--forceall") == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
 
 
 # Times, and Snakemake's memory
@@ -403,7 +403,7 @@ def test_results_from_the_future(run: Path) -> None:
         os.utime(path, (tomorrow, tomorrow))
     assert rerun(run) == {}
     change_settings(run, {"scoring": {"max_unparsable_share": 0.99}})
-    assert rerun(run) == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    assert rerun(run) == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
 
 
 @pytest.mark.long
@@ -414,7 +414,7 @@ def test_lost_snakemake_folder_and_a_changed_setting(run: Path) -> None:
     warning = snakemake(run, "--dry-run")
     assert "made from other settings" in warning
     stale = {line.strip() for line in warning.splitlines() if line.startswith("  results/")}
-    scores = {f"results/{name}.jsonl.zst" for name in scoring(ITERATIONS)["parse_scores"]}
+    scores = {f"results/{name}.jsonl.zst" for name in scoring(ITERATIONS)["compute_scores"]}
     assert stale == scores | {"results/report/index.html"}
-    assert rerun(run, "--forceall") == {"parse_scores": scoring(ITERATIONS)["parse_scores"]} | REPORT
+    assert rerun(run, "--forceall") == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
     assert "made from other settings" not in snakemake(run)

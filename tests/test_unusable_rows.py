@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.scores import judged as judged_row
+from helpers.scores import not_judged
 from helpers.tiny_models import ROOT, make_pairs
 from helpers.trainings import FAST
 from transformers import PreTrainedTokenizerBase
@@ -41,6 +43,7 @@ LENIENT = Limits(max_unusable_share=1)
 SAMPLING = Sampling(max_new_tokens=12)
 ENDLESS = " ".join(f"word{number}" for number in range(400))  # more tokens than any tiny model has positions
 SCORE = "{% set label = 'Score:' -%}Rate: {{ instruction }} {{ response }}"
+REASONED = {"reasoned": True, "min_label_mass": 0.0, "checked": "score", "max_unparsable_share": 0.2}
 JUDGE = "{% set label = 'Better:' -%}{{ instruction }} 1 {{ first }} 2 {{ second }}"
 
 
@@ -231,16 +234,20 @@ def test_a_candidate_too_long_for_the_scorer_goes_on_without_a_score(
         [{"id": name, "instruction": "why", "response": text, "rejection": None} for name, text in texts.items()],
     )
     prompt = Path(short_prompts.score)
-    compute("score_candidates", tmp_path, generating, candidates=candidates, model=model, prompt=prompt,
+    scoring = generating | {"samples": 1}
+    compute("score_candidates", tmp_path, scoring, candidates=candidates, model=model, prompt=prompt,
             judgements=judged)  # fmt: skip
     rows = rows_of(judged)
-    assert sum(rows["short"]["digit_probabilities"]) == pytest.approx(1)
+    (sample,) = rows["short"]["samples"]
+    assert sum(sample["label_probabilities"]) == pytest.approx(1) and 0 < sample["label_mass"] <= 1
     for name in ("tight", "endless"):
-        assert rows[name] == {"id": name, "raw": "", "digit_probabilities": None, "failure": "prompt_too_long"}
+        assert rows[name] == not_judged(name)
     # What was never asked is no unparsable score: only `short`, which may be one.
-    compute("parse_scores", tmp_path, {"max_unparsable_share": 1.0}, judgements=judged, prompt=prompt, scores=scores)
+    lenient = REASONED | {"max_unparsable_share": 1.0}
+    compute("compute_scores", tmp_path, lenient, candidates=candidates, judgements=judged, prompt=prompt, scores=scores)
     parsed = rows_of(scores)
-    assert [parsed[name]["failure"] for name in ("tight", "endless")] == ["prompt_too_long"] * 2
+    too_long = dict.fromkeys(("expected_score", "score"), "prompt_too_long")
+    assert [parsed[name]["failures"] for name in ("tight", "endless")] == [too_long] * 2
     assert [parsed[name]["expected_score"] for name in ("tight", "endless")] == [None, None]
     compute("select_candidates", tmp_path, {"selection": Selection(by="expected", threshold=1)},
             candidates=[candidates], scores=[scores], curated=curated, table=table)  # fmt: skip
@@ -248,11 +255,14 @@ def test_a_candidate_too_long_for_the_scorer_goes_on_without_a_score(
 
 
 def test_scores_that_were_never_asked_for_are_not_unparsable(prompt_settings: Prompts, tmp_path: Path) -> None:
-    shares = {"digit_probabilities": [0.2] * 5, "failure": None}
-    rows = [{"id": str(n), "raw": "", "digit_probabilities": None, "failure": "prompt_too_long"} for n in range(50)]
-    write_rows(tmp_path / "j.jsonl.zst", [*rows, {"id": "read", "raw": "Score: 4", **shares}])
-    files = {"judgements": tmp_path / "j.jsonl.zst", "scores": tmp_path / "s.jsonl.zst"}
-    compute("parse_scores", tmp_path, {"max_unparsable_share": 0.2}, prompt=Path(prompt_settings.score), **files)
+    rows = [*(not_judged(str(n)) for n in range(50)), judged_row("read", "Score: 4")]
+    write_rows(tmp_path / "j.jsonl.zst", rows)
+    write_rows(tmp_path / "c.jsonl.zst", [{"id": row["id"], "rejection": None} for row in rows])
+    files = {
+        "candidates": tmp_path / "c.jsonl.zst", "judgements": tmp_path / "j.jsonl.zst",
+        "scores": tmp_path / "s.jsonl.zst",
+    }  # fmt: skip
+    compute("compute_scores", tmp_path, REASONED, prompt=Path(prompt_settings.score), **files)
     assert rows_of(tmp_path / "s.jsonl.zst")["read"]["score"] == 4
 
 

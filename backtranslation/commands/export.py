@@ -71,7 +71,7 @@ def export_candidates(args: Namespace) -> Row:
     number = iteration_of(source.settings, args.iteration)
     selection = Selection(**source.manifest(layout.CURATED, iteration=number).spec["selection"])
     told = about.about_candidates(source.settings, number, selection)
-    pairs = rows.scored_candidates(source.run, number)
+    pairs = rows.scored_candidates(source.run, number, selection.column)
     return write_pairs(args.folder, pairs, told, args.format, args.file_type, args.test_share, rows.SCORED)
 
 

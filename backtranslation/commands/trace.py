@@ -20,6 +20,7 @@ from backtranslation.files import Row, open_binary
 from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder, result_folders
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.models.engine import row_seed
+from backtranslation.settings.selection import COLUMNS
 
 # Where an unknown id is looked for: the files of the shards, those with the shortest rows first.
 FILES_OF_SHARDS = (layout.INSTRUCTIONS, layout.SEGMENTS, layout.EXTRACTED_SEGMENTS)
@@ -51,10 +52,9 @@ class Score:
     """What a model said of the candidate in one iteration; `selected` is None while nothing is selected yet."""
 
     iteration: int
-    raw: str
-    score: float | None
-    failure: str | None
-    expected_score: float | None
+    texts: list[str]
+    scores: dict[str, float]
+    failures: dict[str, str]
     selected: bool | None
     model: Model
 
@@ -187,13 +187,16 @@ def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
     }
     for number in sorted(scored):
         row = find_row(scored[number], row_id)
-        manifest = _made(results, layout.locate(results, layout.SCORER_TEXTS, iteration=number, shard=shard))
+        asked = (layout.SCORER_TEXTS, layout.LIKELIHOODS)
+        paths = [layout.locate(results, pattern, iteration=number, shard=shard) for pattern in asked]
+        manifest = next(filter(None, (_made(results, path) for path in paths)), None)
         if row is None or manifest is None:
             continue
         curated = layout.locate(results, layout.CURATED, iteration=number)
         selected = find_row(curated, row_id) is not None if curated.exists() else None
         model = _input_model(results, manifest)
-        yield Score(number, row["raw"], row["score"], row["failure"], row["expected_score"], selected, model)
+        scores = {name: row[name] for name in COLUMNS.values() if row[name] is not None}
+        yield Score(number, row["texts"] or [], scores, row["failures"], selected, model)
 
 
 # Held-out pairs
@@ -345,13 +348,15 @@ def _describe_candidate(trace: Trace) -> list[str]:
 
 
 def _describe_score(score: Score) -> list[str]:
-    verdict = f"score {score.score:g}" if score.score is not None else f"no score: {score.failure}"
-    expected = "" if score.expected_score is None else f", expected score {score.expected_score:.2f}"
+    verdicts = [
+        *(f"{name.replace('_', ' ')} {value:.4g}" for name, value in score.scores.items()),
+        *(f"no {name.replace('_', ' ')}: {reason}" for name, reason in score.failures.items()),
+    ]
     selected = {None: "not selected from yet", True: "selected", False: "not selected"}[score.selected]
     return [
-        *_entry(f"iteration {score.iteration}", f"{verdict}{expected}, {selected}"),
+        *_entry(f"iteration {score.iteration}", ", ".join([*verdicts, selected])),
         *_entry("scored by", _model_name(score.model)),
-        *_entry("raw text", score.raw),
+        *(line for text in score.texts for line in _entry("raw text", text)),
     ]
 
 

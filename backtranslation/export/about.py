@@ -23,7 +23,7 @@ def about_curated(settings: Settings, iteration: int, selection: Selection) -> A
         title=f"Curated pairs of iteration {iteration}",
         summary="Passages of web pages, each with an instruction that a model wrote for it, of which another model"
         " selected the best: augmented training data by instruction backtranslation.",
-        made=[*_augmentation(settings), _scoring(iteration), _selection(selection)],
+        made=[*_augmentation(settings), _scoring(iteration, settings.scoring.method), _selection(selection)],
         limits=[PASSAGES_ARE_REPLIES, SCORED_BY_A_MODEL],
         languages=settings.corpus.filters.languages,
     )
@@ -35,7 +35,7 @@ def about_candidates(settings: Settings, iteration: int, selection: Selection) -
         title=f"Scored candidates of iteration {iteration}",
         summary="Passages of web pages, each with an instruction that a model wrote for it and the score that another"
         " model gave the two: selected pairs, and those that were not.",
-        made=[*_augmentation(settings), _scoring(iteration), _selection(selection)],
+        made=[*_augmentation(settings), _scoring(iteration, settings.scoring.method), _selection(selection)],
         limits=["This is not training data as it is: most rows may be pairs that were not selected.",
                 PASSAGES_ARE_REPLIES, SCORED_BY_A_MODEL],
         languages=settings.corpus.filters.languages,
@@ -116,14 +116,21 @@ def _augmentation(settings: Settings) -> list[str]:
     ]
 
 
-def _scoring(iteration: int) -> str:
-    return f"M{iteration - 1} scored every pair by a rubric from 1 to 5 (iteration {iteration})."
+def _scoring(iteration: int, method: str) -> str:
+    by_rubric = "by a rubric from 1 to 5"
+    by_likelihood = "by how much likelier question and reply make each other"
+    how = {"likelihood": by_likelihood, "combined": f"{by_rubric} and {by_likelihood}"}.get(method, by_rubric)
+    return f"M{iteration - 1} scored every pair {how} (iteration {iteration})."
 
 
 def _selection(selection: Selection) -> str:
-    score = "a score" if selection.by == "parsed" else "an expected score"
+    limits = [
+        *([f"a {selection.by} score of {selection.threshold:g} or more"] if selection.threshold is not None else []),
+        *([f"one from the quantile {selection.quantile:g} of all scores on"] if selection.quantile is not None else []),
+    ]
+    by_score = f" with {' and '.join(limits)}" if limits else f" with the highest {selection.by} scores"
     at_most = f", at most {selection.top_n:,} of them, the highest first" if selection.top_n else ""
-    return f"Selected were those with {score} of {selection.threshold:g} or more{at_most}."
+    return f"Selected were those{by_score}{at_most}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ def card_features(columns: Columns) -> list[dict[str, Any]]:
 
 
 def _card_type(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, Mapping):
+        return {"struct": card_features(kind)}
     if not isinstance(kind, list):
         return {"dtype": kind}
     [item] = kind

@@ -9,6 +9,7 @@ from typing import Literal
 
 from backtranslation.export.columns import TURN, Columns
 from backtranslation.files import Row
+from backtranslation.settings.selection import COLUMNS
 
 FormatName = Literal["messages", "alpaca", "sharegpt", "prompt-completion"]
 
@@ -20,8 +21,7 @@ ORIGIN: Columns = {
     "file": "string",
     "record_offset": "int64",
     "license": "string",
-    "score": "float64",
-    "expected_score": "float64",
+    **dict.fromkeys(COLUMNS.values(), "float64"),
     "iteration": "int64",
 }
 
@@ -60,7 +60,7 @@ def origin(
         "id": row_id,
         "kind": kind,
         **{name: page.get(name) for name in ("url", "source", "file", "record_offset", "license")},
-        **{name: scored.get(name) for name in ("score", "expected_score")},
+        **{name: scored.get(name) for name in COLUMNS.values()},
         "iteration": iteration,
     }
 

@@ -11,6 +11,7 @@ import yaml
 from backtranslation import layout
 from backtranslation.export.card import DataFiles, card_head
 from backtranslation.export.columns import Columns
+from backtranslation.settings.selection import COLUMNS
 
 PAIR: Columns = dict.fromkeys(("id", "instruction", "response"), "string")
 SEGMENT: Columns = {
@@ -20,11 +21,14 @@ SEGMENT: Columns = {
 INSTRUCTION: Columns = {
     "id": "string", "raw": "string", "tokens": "int64", "finished": "bool", "failure": "string",
 }  # fmt: skip
-SCORER_TEXT: Columns = {"id": "string", "raw": "string", "digit_probabilities": ["float64"], "failure": "string"}
+SAMPLE = {"text": "string", "finished": "bool", "label_probabilities": ["float64"], "label_mass": "float64"}
+SCORER_TEXT: Columns = {"id": "string", "samples": [SAMPLE], "failure": "string"}
+SCORE_NUMBERS: Columns = dict.fromkeys(COLUMNS.values(), "float64")
 SCORE: Columns = {
-    "id": "string", "raw": "string", "score": "float64", "failure": "string", "expected_score": "float64",
+    "id": "string", "texts": ["string"], "finished": "bool", "label_mass": "float64", **SCORE_NUMBERS,
+    "failures": dict.fromkeys(COLUMNS.values(), "string"),
 }  # fmt: skip
-CURATED: Columns = {**PAIR, "score": "float64", "expected_score": "float64"}
+CURATED: Columns = {**PAIR, **SCORE_NUMBERS}
 ANSWER: Columns = dict.fromkeys(("id", "instruction", "reference", "answer", "failure"), "string")
 JUDGEMENT: Columns = {
     "id": "string", "first_wins_forward": "float64", "first_wins_reversed": "float64", "cut": "bool",
@@ -51,16 +55,22 @@ Config = tuple[str, Columns, DataFiles]
 
 
 def results_card(
-    folder: str, iterations: Sequence[int], models: Sequence[str], compared: Sequence[tuple[str, str]]
+    folder: str,
+    iterations: Sequence[int],
+    models: Sequence[str],
+    compared: Sequence[tuple[str, str]],
+    asks_for_scores: bool = True,
 ) -> str:
     """The card of the results folder of a run with these iterations, models, and comparisons of models."""
-    configs = _configs(iterations, models, compared)
+    configs = _configs(iterations, models, compared, asks_for_scores)
     head = yaml.safe_dump(card_head(configs), sort_keys=False)
     names = ", ".join(f"`{name}`" for name, _, _ in configs)
     return f"---\n{head}---\n{TEXT.format(folder=folder, names=names)}"
 
 
-def _configs(iterations: Sequence[int], models: Sequence[str], compared: Sequence[tuple[str, str]]) -> list[Config]:
+def _configs(
+    iterations: Sequence[int], models: Sequence[str], compared: Sequence[tuple[str, str]], asks_for_scores: bool
+) -> list[Config]:
     configs: list[Config] = [
         ("seed", PAIR, [("train", _path(layout.SEED)), ("held_out", _path(layout.HELD_OUT))]),
         _config("segments", SEGMENT, layout.SEGMENTS, shard="*"),
@@ -71,8 +81,11 @@ def _configs(iterations: Sequence[int], models: Sequence[str], compared: Sequenc
             _config("candidates", {**PAIR, "rejection": "string"}, layout.CANDIDATES, shard="*"),
         ]
     for number in iterations:
+        if asks_for_scores:
+            configs.append(
+                _config(f"scorer-texts-{number}", SCORER_TEXT, layout.SCORER_TEXTS, iteration=number, shard="*")
+            )
         configs += [
-            _config(f"scorer-texts-{number}", SCORER_TEXT, layout.SCORER_TEXTS, iteration=number, shard="*"),
             _config(f"scores-{number}", SCORE, layout.SCORES, iteration=number, shard="*"),
             _config(f"curated-{number}", CURATED, layout.CURATED, iteration=number),
         ]

@@ -44,14 +44,14 @@ def curated_pairs(run: Run, iteration: int) -> Iterator[Pair]:
 SCORED = {"failure": "string", "selected": "bool"}
 
 
-def scored_candidates(run: Run, iteration: int) -> Iterator[Pair]:
+def scored_candidates(run: Run, iteration: int, counting: str) -> Iterator[Pair]:
     """All candidates that were scored in an iteration, with the columns of SCORED besides.
 
-    `failure` says why a score could not be read; `selected` whether the pair is in the curated set.
+    `failure` says why a pair has no score in the column that counts; `selected` whether it is in the curated set.
     """
     files = zip(run.files(layout.CANDIDATES), run.files(layout.SCORES, iteration=iteration), strict=True)
     joined = (pair for candidates, scores in files for pair in join_rows(candidates, scores, is_accepted))
-    scored = (candidate | score for candidate, score in joined)
+    scored = (candidate | score | {"failure": score["failures"].get(counting)} for candidate, score in joined)
     rows = mark_selected(scored, run.file(layout.CURATED, iteration=iteration))
     for row, segment in with_segments(run, rows):
         found = origin(row["id"], "augmented", segment, row, iteration)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from backtranslation.models.chat import cut_text, encode_text, render_prompt
-from backtranslation.models.labels import label_pattern
+from backtranslation.models.labels import find_score_label
 from backtranslation.models.prompts import PromptSet, judge_message
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ class Question(NamedTuple):
 
 
 def text_before_score(prompt: str, written: str, label: str) -> str:
-    """A scorer's prompt and what it wrote, up to the place of its last score; SCORE_CHOICES are read there.
+    """A scorer's prompt and what it wrote, up to the place of its score; SCORE_CHOICES are read there.
 
-    If it names no score, all that it wrote and a line with the label.
+    If it names no score, all that it wrote and a line with the label; if it wrote nothing, the label.
     """
-    labels = list(label_pattern(label).finditer(written))
-    return prompt + (written[: labels[-1].end()].rstrip() if labels else f"{written.rstrip()}\n{label}")
+    if found := find_score_label(written, label):
+        return prompt + written[: found.end()].rstrip()
+    return prompt + (f"{written.rstrip()}\n{label}" if written.strip() else label)
 
 
 def text_before_judgement(tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question) -> str:

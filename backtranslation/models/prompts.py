@@ -1,7 +1,7 @@
 """Every text that a model is asked: template files render the user's turn. Knows nothing of tokenizers and models."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -57,8 +57,8 @@ class PromptSet:
 
     @cached_property
     def score(self) -> jinja2.Template:
-        """Asks for a score by the rubric."""
-        return _load_template(self.settings.score, {"instruction", "response"})
+        """Asks for a score by the rubric, and where `reasons` is true for an explanation before it."""
+        return _load_template(self.settings.score, {"instruction", "response"}, {"reasons"})
 
     @cached_property
     def judge(self) -> jinja2.Template:
@@ -87,9 +87,9 @@ class PromptSet:
         return " ".join(sentences.values()) if kind_shown == "both" else sentences[kind_shown]
 
 
-def score_message(prompts: PromptSet, instruction: str, response: str) -> str:
-    """What a scorer is asked: a rating of one pair by the rubric (paper, section 2.3)."""
-    return render_template(prompts.score, instruction=instruction, response=response)
+def score_message(prompts: PromptSet, instruction: str, response: str, reasons: bool = True) -> str:
+    """What a scorer is asked: a rating of one pair by the rubric (paper, section 2.3), with reasons or without."""
+    return render_template(prompts.score, instruction=instruction, response=response, reasons=reasons)
 
 
 def judge_message(prompts: PromptSet, instruction: str, first: str, second: str) -> str:
@@ -102,15 +102,15 @@ def _load_user_turn(path: str, variable: str, others: Mapping[str, str]) -> User
     return UserTurn(path, _read_template(path), variable, others)
 
 
-def _load_template(path: str, variables: set[str]) -> jinja2.Template:
-    """Compile a template that must use exactly these variables, and try it."""
+def _load_template(path: str, variables: set[str], optional: Collection[str] = ()) -> jinja2.Template:
+    """Compile a template that must use exactly these variables, and may use the optional ones, and try it."""
     source = _read_template(path)
     template = _compile_template(path, source)
     used = jinja2.meta.find_undeclared_variables(_parse_template(path, source))
-    if used != variables:
+    if used.difference(optional) != variables:
         found = ", ".join(sorted(used)) or "none"
         raise PromptError(f"{path}: must use the variables {', '.join(sorted(variables))} (found: {found})")
-    render_template(template, **dict.fromkeys(variables, "text"))
+    render_template(template, **dict.fromkeys([*variables, *optional], "text"))
     return template
 
 
@@ -124,7 +124,7 @@ def _compile_template(path: str, source: str) -> jinja2.Template:
     return template
 
 
-def render_template(template: jinja2.Template, **values: str) -> str:
+def render_template(template: jinja2.Template, **values: object) -> str:
     """Render a template. Raises PromptError naming its file for whatever happens in it: a template is a program."""
     try:
         return template.render(values)

@@ -44,9 +44,8 @@ class Sample:
     response: str
     rejection: str | None = None
     url: str | None = None
-    score: float | None = None
-    expected_score: float | None = None
-    raw: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
 
 @dataclass
