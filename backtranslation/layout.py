@@ -20,6 +20,7 @@ TRUTH_MEASURES = "<results>/miniature/truth_report.json"
 # 1. Segments
 EXTRACTED_SEGMENTS = "<results>/extraction/{shard}.jsonl.zst"
 EXTRACTION_FUNNEL = "<results>/extraction/{shard}.funnel.json"
+DROPPED_SEGMENTS = "<results>/extraction/{shard}.dropped.jsonl.zst"
 SEGMENTS = "<results>/segments/{shard}.jsonl.zst"
 FUNNEL = "<results>/extraction/funnel.tsv"
 
@@ -84,7 +85,8 @@ def find(results: str | Path, pattern: str) -> Iterator[tuple[dict[str, str], Pa
     """All paths of a results folder that a pattern matches, in order, each with the values of its wildcards."""
     relative, matcher = pattern.removeprefix(f"{RESULTS}/"), _matcher(pattern)
     for path in sorted(Path(results).glob(re.sub(r"\{\w+\}", "*", relative))):
-        if found := matcher.fullmatch(path.relative_to(results).as_posix()):
+        found = matcher.fullmatch(path.relative_to(results).as_posix())
+        if found and found.groupdict() == wildcards_of(results, path):  # else another pattern is more exact
             yield found.groupdict(), path
 
 

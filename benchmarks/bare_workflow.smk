@@ -34,6 +34,7 @@ rule extract_segments:
     output:
         "results/extraction/{shard}.jsonl.zst",
         "results/extraction/{shard}.funnel.json",
+        "results/extraction/{shard}.dropped.jsonl.zst",
     shell:
         "touch {output}"
 

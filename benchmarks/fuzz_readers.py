@@ -58,7 +58,7 @@ def reader(file_format: str, suffix: str) -> Callable[[bytes], None]:
         tally = Tally()
         for _, document in read_documents(path, shard, Fields(), SETTINGS.max_page_bytes, tally):
             cut = cut_page if document.is_html else cut_text
-            for passage in cut(document.content, SETTINGS, NAVIGATION, tally.counts):
+            for passage in cut(document.content, SETTINGS, NAVIGATION, tally.counts, []):
                 judge(passage, document.url)
 
     return read
@@ -78,13 +78,13 @@ def decode(data: bytes) -> None:
 
 def cut_html(data: bytes) -> None:
     """A page."""
-    for passage in cut_page(data.decode(errors="replace"), SETTINGS, NAVIGATION, Tally().counts):
+    for passage in cut_page(data.decode(errors="replace"), SETTINGS, NAVIGATION, Tally().counts, []):
         judge(passage, "")
 
 
 def cut_markdown(data: bytes) -> None:
     """A text."""
-    for passage in cut_text(data.decode(errors="replace"), SETTINGS, NAVIGATION, Tally().counts):
+    for passage in cut_text(data.decode(errors="replace"), SETTINGS, NAVIGATION, Tally().counts, []):
         judge(passage, "")
 
 

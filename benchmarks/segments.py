@@ -20,7 +20,7 @@ import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
 from backtranslation.corpus.documents import Document
-from backtranslation.corpus.extraction import extract_rows, keep_passages, segment_row
+from backtranslation.corpus.extraction import DroppedSample, extract_rows, keep_passages, segment_row
 from backtranslation.corpus.filters import navigation_pattern
 from backtranslation.corpus.pages import html_pieces
 from backtranslation.corpus.readers import read_documents
@@ -43,7 +43,7 @@ def main() -> None:
 
     print("| from WARC to | pages | pages/s/core | MB/s/core |\n|---|---|---|---|")
     measure("records, decoded", lambda document: None, args.warc)
-    measure("Markdown and headers of the whole page", lambda document: html_pieces(document.content), args.warc)
+    measure("Markdown and headers of the whole page", lambda document: html_pieces(document.content, []), args.warc)
     measure("**filtered segments**", extract_page, args.warc)
     measure("resiliparse main content", resiliparse_text, args.warc)
     measure("trafilatura", trafilatura_text, args.warc, args.sample)
@@ -94,7 +94,7 @@ def extract_alone(path: Path) -> float:
 def extract_in_bounds(path: Path) -> float:
     """The same as the stage does it."""
     started = processor_seconds()
-    list(extract_rows(path, SHARD, Fields(), SETTINGS, FILTERS, Tally()))
+    list(extract_rows(path, SHARD, Fields(), SETTINGS, FILTERS, Tally(), DroppedSample()))
     return processor_seconds() - started
 
 
@@ -115,7 +115,7 @@ def extract_page(document: Document) -> object:
     """What extract_segments does with a page."""
     return [
         segment_row(passage, document, SHARD)
-        for passage in keep_passages(document, SETTINGS, FILTERS, NAVIGATION, Tally())
+        for passage in keep_passages(document, SETTINGS, FILTERS, NAVIGATION, Tally(), [])
     ]
 
 

@@ -1,6 +1,7 @@
 """Step 1: web pages -> segments.
 
-Needs: the files of corpus.sources. Gives: the segments of every shard, and the funnel that counts what was left out.
+Needs: the files of corpus.sources. Gives: the segments of every shard, the funnel that counts what was left out, and a
+sample of it.
 """
 
 
@@ -24,6 +25,7 @@ rule extract_segments:
     output:
         segments=layout.EXTRACTED_SEGMENTS,
         funnel=layout.EXTRACTION_FUNNEL,
+        dropped=layout.DROPPED_SEGMENTS,
     log:
         layout.log_of("extract_segments", "{shard}"),
     params:

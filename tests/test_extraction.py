@@ -10,7 +10,7 @@ import pytest
 from helpers.warc_files import page, record, write_warc
 
 from backtranslation.corpus import extraction
-from backtranslation.corpus.extraction import extract_rows
+from backtranslation.corpus.extraction import SAMPLE_SIZE, DroppedSample, extract_rows
 from backtranslation.corpus.shards import ShardIdentity
 from backtranslation.files import Row, read_rows, write_rows
 from backtranslation.settings.corpus import Fields, SegmentFilters, SegmentSettings
@@ -35,7 +35,8 @@ def extract_command(
         "shard": {"name": name, "source": "web", "format": file_format},
         "segments": {"max_page_bytes": 5_000_000} | segments,
     }
-    outputs = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
+    outputs: tuple[object, ...] = ("--segments", folder / f"{name}.jsonl.zst", "--funnel", folder / f"{name}.json")
+    outputs += ("--dropped", folder / f"{name}.dropped.jsonl.zst")
     return script_command("extract_segments", folder, "--spec", json.dumps(spec), "--pages", path, *outputs)
 
 
@@ -94,11 +95,65 @@ def test_unreadable_file_stops_with_one_line_that_names_it(tmp_path: Path) -> No
 
 def test_unknown_language_stops_before_reading(tmp_path: Path) -> None:
     spec = {"shard": {"name": "a", "source": "a", "format": "warc"}, "filters": {"languages": ["english"]}}
-    outputs = ("--segments", tmp_path / "a.jsonl.zst", "--funnel", tmp_path / "a.json")
+    outputs = (
+        "--segments",
+        tmp_path / "a.jsonl.zst",
+        "--funnel",
+        tmp_path / "a.json",
+        "--dropped",
+        tmp_path / "d.jsonl",
+    )
     path = write_warc(tmp_path / "a.warc.gz", record(b"gone", status="404 Not Found"))
     result = run_script("extract_segments", tmp_path, "--spec", json.dumps(spec), "--pages", path, *outputs)
     assert result.returncode == 1 and "english" in result.stderr and "Traceback" not in result.stderr
     assert "404" not in result.stderr
+
+
+def test_what_stands_around_the_text_is_sampled(tmp_path: Path) -> None:
+    """Notices, lists of links, navigation, and passages that a filter dropped; no scripts, and equal texts once."""
+    links = "".join(f'<li><a href="/{number}">Archive of {number}</a></li>' for number in range(9))
+    around = (
+        "<script>var tracker = 'of the visitors of this page';</script>"
+        '<div class="cookie-notice"><p>We use cookies &amp; the like.</p><button>Accept all</button></div>'
+    )
+    pages = [distinct_page(number).replace("<h1>", f"{around}<ul>{links}</ul><h1>") for number in (1, 2)]
+    pages[0] += "<h2>See also</h2><p>Other pages about gardens and plants.</p>"
+    path = write_warc(
+        tmp_path / "a.warc.gz",
+        *(record(html.encode(), url=f"https://example.org/{number}") for number, html in enumerate(pages)),
+        record(distinct_page(3).replace(">Garden 3<", ">GARDEN THREE<").encode(), url="https://example.org/3"),
+    )
+    assert extract(path, tmp_path).returncode == 0
+    dropped = rows_of(tmp_path / "web-a.dropped.jsonl.zst")
+    (passage,) = (row["text"] for row in dropped if row["reason"] == "capitals in header")
+    assert passage.startswith("In the 3th garden")
+    assert {(row["text"], row["reason"], row["url"]) for row in dropped} == {
+        (passage, "capitals in header", "https://example.org/3"),
+        ("We use cookies & the like. Accept all", "boilerplate", "https://example.org/0"),
+        (" ".join(f"- Archive of {number}" for number in range(9)), "boilerplate", "https://example.org/0"),
+        ("See also\n\nOther pages about gardens and plants.", "navigation", "https://example.org/0"),
+    }
+
+
+def test_the_sample_of_dropped_texts_is_bounded_and_depends_on_no_order() -> None:
+    rows: list[Row] = [{"id": str(number), "text": f"text {number}"} for number in range(500)]
+    samples = [DroppedSample() for _ in range(2)]
+    for sample, ordered in zip(samples, (rows, rows[::-1]), strict=True):
+        for row in ordered * 2:
+            sample.add(row)
+    assert samples[0].rows == samples[1].rows
+    assert len({row["id"] for row in samples[0].rows}) == SAMPLE_SIZE
+
+
+def test_the_sample_is_the_same_when_a_page_ends_its_reader(tmp_path: Path) -> None:
+    around = "".join(f"<nav>Menu {number} of the pages of this site</nav>" for number in range(300))
+    pages = [distinct_page(1).replace("<h1>", f"{around}<h1>"), hostile_page(), distinct_page(2)]
+    samples = []
+    for number, htmls in enumerate((pages, [pages[0], pages[2]])):
+        write_rows(tmp_path / f"{number}.jsonl", [{"html": html} for html in htmls])
+        assert extract(tmp_path / f"{number}.jsonl", tmp_path, file_format="jsonl", max_page_seconds=1).returncode == 0
+        samples.append([row["text"] for row in rows_of(tmp_path / "web-a.dropped.jsonl.zst")])
+    assert samples[0] == samples[1] and len(samples[0]) == SAMPLE_SIZE
 
 
 def deduplicate(folder: Path, output: Path, names: list[str], held_out: list[Row]) -> pd.DataFrame:
@@ -166,7 +221,9 @@ def test_page_that_takes_too_much_memory_is_dropped_and_counted(
     many_headers = {"text": "# a\n\n" * 1_000_000}
     write_rows(tmp_path / "a.jsonl", [{"html": distinct_page(1)}, many_headers, {"html": distinct_page(2)}])
     shard, tally = ShardIdentity(name="a", source="a", format="jsonl"), Tally()
-    rows = extract_rows(tmp_path / "a.jsonl", shard, Fields(), SegmentSettings(), SegmentFilters(), tally)
+    rows = extract_rows(
+        tmp_path / "a.jsonl", shard, Fields(), SegmentSettings(), SegmentFilters(), tally, DroppedSample()
+    )
     assert [row["heading_path"] for row in rows] == [["Garden 1"], ["Garden 2"]]
     assert tally.counts["records/read"] == 3 and tally.counts["records/took too much memory"] == 1
 

@@ -89,7 +89,7 @@ def test_every_passage_on_a_page_can_be_found_in_the_truth(world: World) -> None
         segment.text
         for page in _html_pages(world)
         if 'lang="en"' in page
-        for segment in cut_page(page, settings, navigation_pattern(["forum"]), Counter())
+        for segment in cut_page(page, settings, navigation_pattern(["forum"]), Counter(), [])
     ]
     alone = [text for text in texts if "## " not in text]
     assert len(alone) > 100

@@ -80,7 +80,14 @@ def test_control_characters_are_not_printed() -> None:
 def test_the_log_of_a_job_holds_no_control_characters(tmp_path: Path) -> None:
     path = write_warc(tmp_path / "a.warc", record(b"gone", url=f"https://a/{ESCAPE}", status="404 Not Found"))
     spec = {"shard": {"name": "a", "source": "web", "format": "warc"}}
-    outputs = ("--segments", tmp_path / "a.jsonl.zst", "--funnel", tmp_path / "a.json")
+    outputs = (
+        "--segments",
+        tmp_path / "a.jsonl.zst",
+        "--funnel",
+        tmp_path / "a.json",
+        "--dropped",
+        tmp_path / "d.jsonl",
+    )
     command = [
         sys.executable,
         ROOT / "scripts/extract_segments.py",
@@ -123,7 +130,7 @@ def test_names_of_files_do_not_reach_the_shell(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / TRACE).exists()
-    assert len(list((tmp_path / "results/extraction").rglob("*.jsonl.zst"))) == len(names)
+    assert len(list((tmp_path / "results/extraction").rglob("*.funnel.json"))) == len(names)
 
 
 def test_secrets_of_the_environment_are_not_in_a_run(finished_run: Path) -> None:

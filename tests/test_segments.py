@@ -20,7 +20,7 @@ ANY_LENGTH = SegmentSettings(min_chars=1, max_chars=100_000)
 
 def cut(html: str, min_chars: int = 1, max_chars: int = 100_000) -> list[Passage]:
     """Segments of a page."""
-    return cut_page(html, SegmentSettings(min_chars=min_chars, max_chars=max_chars), NAVIGATION, Counter())
+    return cut_page(html, SegmentSettings(min_chars=min_chars, max_chars=max_chars), NAVIGATION, Counter(), [])
 
 
 def markdown(html: str) -> str:
@@ -56,7 +56,7 @@ def test_segment_holds_lower_headers_but_not_its_own() -> None:
 def test_every_section_is_counted_once() -> None:
     html = nested(intro=50, soil=200, sand=20, clay=200, water=300) + "<h2>See also</h2><p>x</p><h3>Links</h3><p>y</p>"
     counts: Counter[str] = Counter()
-    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=350), NAVIGATION, counts)
+    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=350), NAVIGATION, counts, [])
     assert counts.pop("sections/found") == 7
     assert counts.pop("sections/introductions") == 2
     assert counts["segments/extracted"] == len(passages) == 3
@@ -67,14 +67,14 @@ def test_every_section_is_counted_once() -> None:
 def test_text_before_the_first_lower_header_of_a_long_section_is_not_lost() -> None:
     html = nested(intro=150, soil=200, sand=200, clay=200, water=300)
     counts: Counter[str] = Counter()
-    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts)
+    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts, [])
     assert [passage.heading_path for passage in passages] == [
         ("Garden",), ("Garden", "Soil"), ("Garden", "Soil", "Sand"), ("Garden", "Soil", "Clay"), ("Garden", "Water"),
     ]  # fmt: skip
     assert set(passages[0].text.split()) == {"intro"} and set(passages[1].text.split()) == {"soil"}
     assert counts["sections/introductions"] == 2
     too_long = "<h1>A</h1><p>" + "long " * 100 + "</p><h2>B</h2><p>short</p>"
-    assert cut_page(too_long, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts) == []
+    assert cut_page(too_long, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts, []) == []
 
 
 LEVELS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 400)), max_size=25)
@@ -88,7 +88,7 @@ def test_segments_never_overlap_and_always_fit(sections: list[tuple[int, int]]) 
         for number, (level, length) in enumerate(sections)
     )
     counts: Counter[str] = Counter()
-    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=900), NAVIGATION, counts)
+    passages = cut_page(html, SegmentSettings(min_chars=100, max_chars=900), NAVIGATION, counts, [])
     found = [word for passage in passages for word in set(passage.text.split()) if word.startswith("w")]
     assert len(found) == len(set(found))
     assert all(100 <= len(passage.text) <= 900 for passage in passages)
@@ -217,13 +217,13 @@ def test_broken_html_never_fails(html: str) -> None:
 
 def test_text_that_fits_is_one_segment() -> None:
     text = "First paragraph.\n\nSecond paragraph."
-    assert cut_text(text, ANY_LENGTH, NAVIGATION, Counter()) == [Passage(text, ())]
+    assert cut_text(text, ANY_LENGTH, NAVIGATION, Counter(), []) == [Passage(text, ())]
 
 
 def test_long_text_is_cut_between_paragraphs() -> None:
     paragraphs = [f"Paragraph {number} " + "word " * 15 for number in range(30)]
     counts: Counter[str] = Counter()
-    passages = cut_text("\n\n".join(paragraphs), SegmentSettings(min_chars=200, max_chars=500), NAVIGATION, counts)
+    passages = cut_text("\n\n".join(paragraphs), SegmentSettings(min_chars=200, max_chars=500), NAVIGATION, counts, [])
     assert all(200 <= len(passage.text) <= 500 for passage in passages)
     assert "\n\n".join(passage.text for passage in passages) == "\n\n".join(map(str.strip, paragraphs))
     assert counts == {"sections/found": len(passages), "segments/extracted": len(passages)}
@@ -232,7 +232,7 @@ def test_long_text_is_cut_between_paragraphs() -> None:
 def test_text_in_single_lines_is_cut_between_lines_and_too_long_ones_are_dropped() -> None:
     counts: Counter[str] = Counter()
     text = "\n".join(["a " * 60, "b " * 60, "c" * 1000, "d " * 60])
-    passages = cut_text(text, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts)
+    passages = cut_text(text, SegmentSettings(min_chars=100, max_chars=300), NAVIGATION, counts, [])
     assert [passage.text[0] for passage in passages] == ["a", "d"]
     assert counts["sections/too long"] == 1
 
@@ -242,13 +242,13 @@ def test_markdown_text_is_cut_by_its_headers() -> None:
     assert list(text_pieces(text)) == [
         Header(1, "Title"), Piece("Intro."), Header(2, "Part"), Piece("Text."), Piece("```\n# no header\n\nx\n```"),
     ]  # fmt: skip
-    (passage,) = cut_text(text, ANY_LENGTH, NAVIGATION, Counter())
+    (passage,) = cut_text(text, ANY_LENGTH, NAVIGATION, Counter(), [])
     assert passage.heading_path == ("Title",)
     assert passage.text == "Intro.\n\n## Part\n\nText.\n\n```\n# no header\n\nx\n```"
 
 
 def test_pieces_of_a_page_are_its_whole_text() -> None:
-    pieces = [piece for piece in html_pieces(page(sentences=3)) if isinstance(piece, Piece)]
+    pieces = [piece for piece in html_pieces(page(sentences=3), []) if isinstance(piece, Piece)]
     assert join_pieces(pieces).count("th step is to water") == 3
 
 
@@ -298,4 +298,4 @@ def test_time_grows_with_the_page_and_no_faster(html: str) -> None:
 @pytest.mark.parametrize("text", ["# a" + " " * 3_000_000 + "b", "# a" + "#" * 3_000_000 + "b", "# " * 1_000_000])
 @pytest.mark.timeout(60)
 def test_time_grows_with_the_text_and_no_faster(text: str) -> None:
-    cut_text(text, ANY_LENGTH, NAVIGATION, Counter())
+    cut_text(text, ANY_LENGTH, NAVIGATION, Counter(), [])

@@ -80,14 +80,17 @@ MAX_NESTING = 12
 MAX_CELLS = 100_000
 
 
-def html_pieces(html: str) -> list[Token]:
-    """Headers and text of a page, in its order. Raises resiliparse's HTMLParserException."""
+def html_pieces(html: str, left_out: list[str]) -> list[Token]:
+    """Headers and text of a page, in its order; adds the texts of boilerplate, one line each, to `left_out`.
+
+    Raises resiliparse's HTMLParserException.
+    """
     from resiliparse.parse.html import HTMLTree
 
     body = HTMLTree.parse(html).body
     if body is None:
         return []
-    page = _Page()
+    page = _Page(left_out)
     for tag in TAG.finditer(_without_raw(body.html)):
         page.read(*tag.groups())
     page.end_line()
@@ -161,7 +164,9 @@ class _Page:
     Depths count open elements; 0 means that there is no such element.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: list[str]) -> None:
+        self.left_out = left_out
+        self.skipped: list[str] = []
         self.pieces: list[Token] = []
         self.containers: list[_Container] = []
         self.tables: list[_Table] = []
@@ -175,8 +180,9 @@ class _Page:
             self.depth -= 1
             if self.skip_depth:
                 if self.depth >= self.skip_depth:
+                    self.skipped.append(text)
                     return
-                self.skip_depth = 0
+                self.end_skipped()
             elif self.listing_depth:
                 self.close_listing()
             elif closer := CLOSERS.get(tag):
@@ -185,6 +191,7 @@ class _Page:
             if tag not in VOID:
                 self.depth += 1
             if self.skip_depth:
+                self.skipped.append(text)
                 return
             if self.listing_depth:
                 self.read_in_listing(tag)
@@ -194,6 +201,7 @@ class _Page:
                 if tag not in MARKED:
                     self.end_line()
                 self.skip_depth = self.depth
+                self.skipped.append(text)
                 return
             elif opener := OPENERS.get(tag):
                 opener(self, tag, attributes)
@@ -201,6 +209,12 @@ class _Page:
             self.line.append(text)
             if self.link_depth:
                 self.links += len(text)
+
+    def end_skipped(self) -> None:
+        """End an element that is left out, and keep its text apart."""
+        self.skip_depth = 0
+        self.left_out.append(_plain(" ".join(self.skipped)))
+        self.skipped = []
 
     def open_block(self, _tag: str, _attributes: str) -> None:
         """Begin a block; it ends the line before it."""
@@ -238,6 +252,8 @@ class _Page:
             return
         closed = self.containers.pop()
         if closed.links > MAX_LINK_SHARE * closed.characters:
+            links = [piece for piece in self.pieces[closed.first_piece :] if isinstance(piece, Piece)]
+            self.left_out.append(" ".join(join_pieces(links).split()))
             del self.pieces[closed.first_piece :]
         elif outer := self.innermost_list():
             outer.links += closed.links
@@ -359,6 +375,8 @@ class _Page:
             self.write(text)
         elif links <= MAX_LINK_SHARE * len(text) or text.endswith((".", ":", "!", "?")):
             self.write(text)
+        else:
+            self.left_out.append(text)
 
     def write_header(self, header: Header) -> None:
         """Write a header; inside a list, quotation or note as a line in bold, since it heads nothing outside."""

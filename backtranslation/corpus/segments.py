@@ -27,6 +27,14 @@ class Passage:
     heading_path: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A text that is part of no segment, and why."""
+
+    text: str
+    reason: str
+
+
 @dataclass(eq=False)
 class Section:
     """A header, the pieces of text and the sections under it. Level 0 is the document itself."""
@@ -46,22 +54,31 @@ def segment_id(url: str, text: str) -> str:
     return row_hash(url, text)
 
 
-def cut_page(html: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]) -> list[Passage]:
+def cut_page(
+    html: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str], dropped: list[Dropped]
+) -> list[Passage]:
     """Segments of an HTML page, in its order; pages without a header have none.
 
     Adds to `counts` what became of each section: sections/found and sections/introductions together are those of
-    navigation, too short, too long, inside a segment, and segments/extracted. Raises resiliparse's HTMLParserException
-    when the page cannot be parsed.
+    navigation, too short, too long, inside a segment, and segments/extracted. Adds to `dropped` what stands around the
+    text: boilerplate and navigation. Raises resiliparse's HTMLParserException when the page cannot be parsed.
     """
-    root = section_tree(html_pieces(html))
-    return list(_cut_sections(root, settings, navigation, counts))
+    boilerplate: list[str] = []
+    root = section_tree(html_pieces(html, boilerplate))
+    dropped += (Dropped(text, "boilerplate") for text in boilerplate)
+    return list(_cut_sections(root, settings, navigation, counts, dropped))
 
 
-def cut_text(text: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]) -> list[Passage]:
-    """Segments of plain text or Markdown: by its headers if it has some, else whole, else cut between paragraphs."""
+def cut_text(
+    text: str, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str], dropped: list[Dropped]
+) -> list[Passage]:
+    """Segments of plain text or Markdown: by its headers if it has some, else whole, else cut between paragraphs.
+
+    Adds to `counts` and `dropped` as `cut_page` does.
+    """
     pieces = list(text_pieces(text))
     if any(isinstance(piece, Header) for piece in pieces):
-        return list(_cut_sections(section_tree(pieces), settings, navigation, counts))
+        return list(_cut_sections(section_tree(pieces), settings, navigation, counts, dropped))
     return list(_cut_paragraphs([piece for piece in pieces if isinstance(piece, Piece)], settings, counts))
 
 
@@ -99,11 +116,15 @@ def _is_below(section: Section, other: Section) -> bool:
 
 
 def _cut_sections(
-    root: Section, settings: SegmentSettings, navigation: re.Pattern[str], counts: Counter[str]
+    root: Section,
+    settings: SegmentSettings,
+    navigation: re.Pattern[str],
+    counts: Counter[str],
+    dropped: list[Dropped],
 ) -> Iterator[Passage]:
     """Walk the tree from the top; what fits is a segment; if a section is too long, those below it are tried."""
     counts["sections/found"] += _count_sections(root)
-    counts["sections/navigation"] += _remove_navigation(root, navigation)
+    counts["sections/navigation"] += _remove_navigation(root, navigation, dropped)
     waiting: list[tuple[Section, tuple[str, ...]]] = [
         (section, (section.title,)) for section in reversed(root.subsections())
     ]
@@ -140,13 +161,14 @@ def _cut_introduction(
         counts["sections/too long"] += 1
 
 
-def _remove_navigation(section: Section, navigation: re.Pattern[str]) -> int:
+def _remove_navigation(section: Section, navigation: re.Pattern[str], dropped: list[Dropped]) -> int:
     """Take out the sections whose header is navigation, with all below; return how many were taken out."""
     navigational = [below for below in section.subsections() if navigation.search(" ".join(words(below.title)))]
     taken_out = set(map(id, navigational))
     section.children = [child for child in section.children if id(child) not in taken_out]
+    dropped += (Dropped(f"{below.title}\n\n{render_section(below)}", "navigation") for below in navigational)
     removed = sum(1 + _count_sections(below) for below in navigational)
-    return removed + sum(_remove_navigation(below, navigation) for below in section.subsections())
+    return removed + sum(_remove_navigation(below, navigation, dropped) for below in section.subsections())
 
 
 def _count_sections(section: Section) -> int:

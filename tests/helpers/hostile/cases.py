@@ -72,9 +72,10 @@ def extract(file_format: str, **fields: str) -> Callable[[Path], Met]:
     def meet(path: Path) -> Met:
         shard = ShardIdentity.model_validate({"name": "hostile", "source": "hostile", "format": file_format})
         segments, funnel = path.parent / "out" / "segments.jsonl.zst", path.parent / "out" / "funnel.json"
+        dropped = path.parent / "out" / "dropped.jsonl.zst"
         settings = SegmentSettings(max_page_seconds=PAGE_SECONDS)
         extract_segments(
-            path, segments, funnel, ExtractionSpec(shard=shard, fields=Fields(**fields), segments=settings)
+            path, segments, funnel, dropped, ExtractionSpec(shard=shard, fields=Fields(**fields), segments=settings)
         )
         headers = {header for row in read_rows(segments) for header in row["heading_path"]}
         return Met(json.loads(funnel.read_text())["counts"], BOTH & headers)
