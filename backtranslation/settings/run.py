@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from backtranslation.settings.audit import Audit
 from backtranslation.settings.augmentation import Augmentation
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.corpus import Corpus
@@ -54,6 +55,7 @@ class Settings(Slice):
     training: Trainings = Trainings()
     augmentation: Augmentation = Augmentation()
     scoring: Scoring = Scoring()
+    audit: Audit = Audit()
     selection: Selection = Selection()
     iterations: Count = Field(
         2, description="rounds of scoring, selection and training (steps 5 and 6): M1, M2, ...; 0: M0 alone"
