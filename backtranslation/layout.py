@@ -53,6 +53,7 @@ AUDIT_LIKELIHOODS = "<results>/iterations/{iteration}/audit/likelihoods.jsonl.zs
 AUDIT_TEXTS = "<results>/iterations/{iteration}/audit/{scorer}/judgements.jsonl.zst"
 AUDIT_SCORES = "<results>/iterations/{iteration}/audit/{scorer}/scores.jsonl.zst"
 COMBINED_WEIGHTS = "<results>/iterations/{iteration}/audit/weights.json"
+AUDIT_MEASURES = "<results>/iterations/{iteration}/audit/measures.json"
 
 # 7. Evaluation
 HELD_OUT_LOSS = "<results>/evaluation/losses/{model}.json"
