@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backtranslation.report.statistics import Comparison, LossEstimate
 
 PAIR_SAMPLES = 6
+EXTREME_SAMPLES = 10
 ANSWER_SAMPLES = 8
 
 
@@ -41,6 +42,7 @@ def build_report(
     scores: list[Input],
     last_scores: list[Input],
     curated: list[Input],
+    audits: list[Input],
     backward_log: Input | None,
     backward_pairs: Input | None,
     training_logs: list[Input],
@@ -64,6 +66,7 @@ def build_report(
     scores: table of scores of every iteration, .parquet
     last_scores: the last iteration's scores of every shard, .jsonl.zst
     curated: selected pairs of every iteration, .jsonl.zst
+    audits: audit of the scorers of every iteration, .json
     backward_log: training table of the backward model, .tsv
     backward_pairs: how many pairs it learnt from, .json
     training_logs: training tables of the models, .tsv
@@ -78,10 +81,12 @@ def build_report(
     import pandas as pd
     import pyarrow.parquet as pq
 
+    from backtranslation.report.audit import SCORE_COLUMNS, read_audit
     from backtranslation.report.page import (
         Report,
         count_training_pairs,
         funnel_steps,
+        lowest_ids,
         render_report,
         sample_answers,
         sample_ids,
@@ -94,10 +99,11 @@ def build_report(
     seed = spec.random_seed
 
     iterations = [summarise_scores(pq.read_table(path, pre_buffer=False)) for path in scores]
-    curated_ids, unselected_ids = (
-        set(sample_ids(_scored_ids(scores[-1:], selected), PAIR_SAMPLES, seed)) for selected in (True, False)
-    )
-    survey = survey_candidates(_all_rows(candidates), curated_ids | unselected_ids, seed)
+    column = SCORE_COLUMNS[load_settings(spec.settings).selection.by]
+    curated_ids = sorted(sample_ids(_selected_ids(scores[-1:]), PAIR_SAMPLES, seed))
+    highest, lowest = (lowest_ids(_scores(scores[-1:], column, sign), EXTREME_SAMPLES, seed) for sign in (-1, 1))
+    wanted = {*curated_ids, *highest, *lowest}
+    survey = survey_candidates(_all_rows(candidates), wanted, seed)
     complete_samples(survey, segments, last_scores)
     answer_rows = {model: list(read_rows(path)) for model, path in zip(spec.models, answers, strict=True)}
     logs = _by_model(backward_log, training_logs, spec.models)
@@ -115,12 +121,14 @@ def build_report(
         iterations=iterations,
         selections=[pair_lengths(name, read_rows(path)) for name, path in zip(selection_names, curated, strict=True)],
         overlaps=overlaps({name: summary.selected for name, summary in zip(selection_names, iterations, strict=True)}),
+        audits=[read_audit(_read_json(path)) for path in audits],
         losses=_losses(losses, spec),
         comparisons=_comparisons(judgements, answer_rows, spec),
         truth=truth_measures(_read_json(truth)) if truth else [],
         costs=stage_costs(_read_json(costs)),
-        curated_samples=[survey.wanted[row_id] for row_id in sorted(curated_ids)],
-        unselected_samples=[survey.wanted[row_id] for row_id in sorted(unselected_ids)],
+        curated_samples=[survey.wanted[row_id] for row_id in curated_ids],
+        highest_samples=[survey.wanted[row_id] for row_id in highest],
+        lowest_samples=[survey.wanted[row_id] for row_id in lowest if row_id not in highest],
         rejected_samples=[survey.rejected[reason] for reason in sorted(survey.rejected)],
         answer_samples=sample_answers(answer_rows, ANSWER_SAMPLES, seed),
     )
@@ -128,14 +136,23 @@ def build_report(
         stream.write(render_report(report, template))
 
 
-def _scored_ids(tables: list[Path], selected: bool) -> Iterator[str]:
-    """Ids of the candidates in tables of scores that were selected, or those that were not."""
-    import pyarrow.compute as pc
+def _selected_ids(tables: list[Path]) -> Iterator[str]:
+    """Ids of the candidates in tables of scores that were selected."""
     import pyarrow.parquet as pq
 
     for path in tables:
         for batch in pq.ParquetFile(path).iter_batches(columns=["id", "selected"]):
-            yield from batch["id"].filter(pc.equal(batch["selected"], selected)).to_pylist()
+            yield from batch["id"].filter(batch["selected"]).to_pylist()
+
+
+def _scores(tables: list[Path], column: str, sign: int) -> Iterator[tuple[str, float]]:
+    """Ids and scores of the candidates in tables that have one, times 1 or -1."""
+    import pyarrow.parquet as pq
+
+    for path in tables:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["id", column]):
+            found = zip(batch["id"].to_pylist(), batch[column].to_pylist(), strict=True)
+            yield from ((row_id, sign * score) for row_id, score in found if score is not None)
 
 
 def complete_samples(survey: "CandidateSurvey", segment_files: list[Path], score_files: list[Path]) -> None:

@@ -18,17 +18,19 @@ from helpers.tiny_models import ROOT
 from backtranslation.files import write_json, write_rows
 from backtranslation.jobs.costs import StageCost, costs_value
 from backtranslation.method.scores import NAMES
+from backtranslation.report.audit import Audit, AuditMeasure, audit_value
 from backtranslation.report.page import (
     Report,
     TruthMeasure,
     funnel_steps,
     is_web_address,
+    lowest_ids,
     render_report,
     sample_answers,
     sample_ids,
     survey_candidates,
 )
-from backtranslation.report.statistics import Estimate, PairLengths
+from backtranslation.report.statistics import NO_ESTIMATE, Estimate, PairLengths
 from backtranslation.settings.slices import spec
 
 TEMPLATE = ROOT / "backtranslation/report/page.html.jinja"
@@ -114,6 +116,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "funnel.tsv").write_text(
         f"source\tshard\tstep\tcount\na\ta-1\trecords/read\t10\na\ta-1\trecords/{EVIL}\t3\n"
     )
+    for number, (value, low) in enumerate([(0.52, 0.41), (0.8, 0.7)], start=1):
+        area = Estimate(value, low, 0.9)
+        measures = [
+            AuditMeasure(EVIL, EVIL, "other_instruction", area, area, 40, 3),
+            AuditMeasure(EVIL, EVIL, "cut_in_half", NO_ESTIMATE, NO_ESTIMATE, 0, 43),
+        ]
+        write_json(folder / f"audit-{number}.json", audit_value(Audit(number, measures[0], measures)))
     write_json(
         folder / "costs.json", costs_value([StageCost("train_model", EVIL, None, 1, 93_784.0, 0.0, 12_345, START)])
     )
@@ -141,7 +150,8 @@ def build(
         "template": [str(TEMPLATE)], "seed-train": ["seed.jsonl.zst"],
         "held-out": ["seed.jsonl.zst"], "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"],
         "funnel": ["funnel.tsv"], "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"],
-        "curated": ["curated.jsonl.zst"], "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
+        "curated": ["curated.jsonl.zst"], "audits": ["audit-1.json", "audit-2.json"],
+        "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
         "backward-pairs": ["pairs.json"], "training-pairs": ["pairs.json", "pairs.json"],
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
         "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"], "costs": ["costs.json"],
@@ -183,7 +193,7 @@ def test_every_part_is_there(page: str) -> None:
     for anchor in ("summary", "funnel", "data", "training", "curation", "evaluation", "samples", "costs", "settings"):
         assert f'id="{anchor}"' in page
         assert f'href="#{anchor}"' in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert "javascript:alert(1)" in page  # shown, as text
 
 
@@ -195,7 +205,7 @@ def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
 def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     done = build(
         run, "small", models=("M0",), candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
-        backward_log=[], backward_pairs=[], judgements=[], truth=[], training_logs=["log.tsv"],
+        audits=[], backward_log=[], backward_pairs=[], judgements=[], truth=[], training_logs=["log.tsv"],
         training_pairs=["pairs.json"], losses=["M0.json"],
         answers=["M0.answers.jsonl.zst"],
     )  # fmt: skip
@@ -220,6 +230,47 @@ def test_what_was_cut_or_left_out_stands_beside_the_numbers(page: str) -> None:
     assert "comparison pairs cut not judged win rate" in evaluation
     assert "M1 over M0 3 1 0 " in evaluation
     assert "M1 3 0 15 " in evaluation
+
+
+def test_a_scorer_that_cannot_tell_right_from_wrong_is_named_at_the_top(page: str) -> None:
+    summary = shown(page, "summary")
+    said = "This scorer cannot tell a right pair from a wrong one: AUC 0.520 (0.410 to 0.900) in iteration 1"
+    assert said in summary
+    assert summary.count("cannot tell") == 1 and "3 of 43 pairs have no score" in summary
+    curation = shown(page, "curation")
+    assert "other instruction 0.520 (0.410 to 0.900) 0.520 (0.410 to 0.900) 40 3" in curation
+    assert "cut in half \u2013 \u2013 0 43" in curation
+    assert page.count('class="bad">0.520') == 1
+    assert "nan" not in page.split("<body>")[1]
+
+
+def test_highest_and_lowest_scores_are_shown(run: Path, tmp_path: Path) -> None:
+    """By the score that was selected by, from the end inwards; rows without a score are in neither."""
+    candidates = [{"id": str(n), "instruction": f"Ask {n}.", "response": "r", "rejection": None} for n in range(30)]
+    scored = [
+        {"id": str(n), "raw": "", "score": n / 7 if n < 25 else None, "failure": None, "expected_score": 1.0,
+         "selected": n == 3} for n in range(30)
+    ]  # fmt: skip
+    write_rows(tmp_path / "candidates.jsonl.zst", candidates)
+    write_rows(tmp_path / "scores.jsonl.zst", scored)
+    pd.DataFrame(scored).drop(columns="raw").to_parquet(tmp_path / "scores.parquet")
+    done = build(
+        run, str(tmp_path / "built"), candidates=[str(tmp_path / "candidates.jsonl.zst")],
+        scores=[str(tmp_path / "scores.parquet")], last_scores=[str(tmp_path / "scores.jsonl.zst")],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    samples = shown((tmp_path / "built/index.html").read_text(), "samples")
+    parts = re.split(r"Selected in the last|The highest scores|The lowest scores|Dropped before|Answers to", samples)
+    asked = [[int(number) for number in re.findall(r"Ask (\d+)\.", part)] for part in parts]
+    assert asked[1:4] == [[3], list(range(24, 14, -1)), list(range(10))]
+
+
+def test_the_lowest_scores_do_not_depend_on_order() -> None:
+    scores = [(f"row {number}", float(number % 3)) for number in range(60)]
+    assert lowest_ids(reversed(scores), 7, 1) == lowest_ids(scores, 7, 1)
+    ids = [row_id for row_id, score in scores if score == 0]
+    assert lowest_ids(scores, 7, 1) == sample_ids(ids, 7, 1)
+    assert lowest_ids(scores[:2], 7, 1) == ["row 0", "row 1"] and lowest_ids([], 7, 1) == []
 
 
 def test_costs_have_a_line_for_every_stage_and_one_for_all(page: str) -> None:

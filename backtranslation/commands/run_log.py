@@ -109,7 +109,7 @@ class RunLog(logging.Handler):
         found = ", found in the store" if FOUND.search(text) else ""
         self.say(f"finished  {job.name} ({format_seconds(job.seconds())}{found})")
         for line in warnings[:SHOWN_WARNINGS]:
-            self.console.print(f"          {line}")
+            self.console.print(f"          {line}", style="red")
         if len(warnings) > SHOWN_WARNINGS:
             self.console.print(f"          {len(warnings) - SHOWN_WARNINGS:,} more warnings in {job.log}")
         self.warnings += len(warnings)

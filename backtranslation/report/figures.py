@@ -99,6 +99,24 @@ def _score_bars(
     axes.set_xticks(range(1, 6))
 
 
+@mpl.rc_context(STYLE)
+def draw_audit(areas: Mapping[str, Sequence[tuple[str, Estimate]]]) -> Markup:
+    """A panel for each kind of wrong pair: AUC of every score with its interval; the line at one half is chance."""
+    labels = [label for label, _ in next(iter(areas.values()))]
+    figure, panels = _figures(width=9, height=1 + 0.28 * len(labels), columns=len(areas))
+    for axes, (kind, rows) in zip(panels, areas.items(), strict=True):
+        for row, (_, area) in enumerate(rows):
+            axes.errorbar(area.value, row, xerr=_whiskers(area), fmt="o", markersize=4, capsize=2, color=KEPT)
+        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_title(kind.replace("_", " "))
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_yticks(range(len(labels)), labels if axes is panels[0] else [])
+        axes.set_xlabel("AUC")
+    return _svg(figure, "How well each score tells right pairs from wrong ones, with 95 % intervals")
+
+
 def draw_losses(losses: Sequence[LossEstimate]) -> Markup:
     """Held-out loss of every model with its interval."""
     rows = [(item.model, item.loss) for item in losses]

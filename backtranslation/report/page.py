@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from backtranslation.files import Row, row_hash
 from backtranslation.report import figures
+from backtranslation.report.audit import Audit
 from backtranslation.report.statistics import (
     Comparison,
     Estimate,
@@ -30,6 +31,7 @@ from backtranslation.report.statistics import (
     ScoreSummary,
 )
 
+MAX_LABEL = 50  # characters in a figure; the name of a scorer may be of any length
 NOTHING = "\u2013"  # in place of a number of no rows
 FUNNEL_UNITS = ("files", "records", "sections", "segments")
 # What is passed on, and whether it stands before (0) or after (2) what its unit lost.
@@ -137,12 +139,14 @@ class Report:
     iterations: Sequence[ScoreSummary] = ()
     selections: Sequence[PairLengths] = ()
     overlaps: Sequence[Overlap] = ()
+    audits: Sequence[Audit] = ()
     losses: Sequence[LossEstimate] = ()
     comparisons: Sequence[Comparison] = ()
     truth: Sequence[TruthMeasure] = ()
     costs: Sequence[StageCost] = ()
     curated_samples: Sequence[Sample] = ()
-    unselected_samples: Sequence[Sample] = ()
+    highest_samples: Sequence[Sample] = ()
+    lowest_samples: Sequence[Sample] = ()
     rejected_samples: Sequence[Sample] = ()
     answer_samples: Sequence[AnswerSample] = ()
 
@@ -150,6 +154,12 @@ class Report:
 def sample_ids(ids: Iterable[str], count: int, random_seed: int) -> list[str]:
     """Draw the ids whose hash of seed and id is smallest: what is drawn does not depend on their order."""
     return nsmallest(count, ids, key=lambda row_id: _draw(row_id, random_seed))
+
+
+def lowest_ids(scores: Iterable[tuple[str, float]], count: int, random_seed: int) -> list[str]:
+    """The ids with the lowest scores, the lowest first; of equal scores, those that `sample_ids` draws."""
+    lowest = nsmallest(count, scores, key=lambda scored: (scored[1], _draw(scored[0], random_seed)))
+    return [row_id for row_id, _ in lowest]
 
 
 def survey_candidates(rows: Iterable[Row], wanted: Collection[str], random_seed: int) -> CandidateSurvey:
@@ -269,6 +279,7 @@ def render_report(report: Report, template: Path) -> str:
         report=report,
         steps=_steps(report),
         outcomes=_outcomes(report),
+        failed_gates=[one for one in report.audits if one.gate and one.gate.can_tell is False],
         drawings=_draw_figures(report),
         parsed_scores=sorted({score for summary in report.iterations for score in summary.expected_by_parsed}),
     )
@@ -335,6 +346,16 @@ def _true_shares(measures: Sequence[TruthMeasure]) -> list[tuple[str, Estimate]]
     return [(f"{row.measure}: {row.subject}", row.estimate) for row in measures if row.target is None]
 
 
+def _areas_by_kind(audits: Sequence[Audit]) -> dict[str, list[tuple[str, Estimate]]]:
+    """For every kind of wrong pair, the AUC of every score."""
+    areas: dict[str, list[tuple[str, Estimate]]] = {}
+    for audit in audits:
+        for row in audit.measures:
+            label = f"{audit.iteration}: {row.scorer}, {row.score.replace('_', ' ')}"
+            areas.setdefault(row.kind, []).append((label[:MAX_LABEL], row.auc))
+    return areas
+
+
 def _draw_figures(report: Report) -> dict[str, Markup]:
     """The figures for which there are numbers."""
     drawers: list[tuple[str, Callable[[Any], Markup], Any]] = [
@@ -342,6 +363,7 @@ def _draw_figures(report: Report) -> dict[str, Markup]:
         ("funnel", figures.draw_funnel, [(step.label, step.total, step.kept) for step in report.funnel]),
         ("training", figures.draw_training, report.trainings),
         ("scores", figures.draw_scores, report.iterations),
+        ("audit", figures.draw_audit, _areas_by_kind(report.audits)),
         ("losses", figures.draw_losses, report.losses),
         ("win_rates", figures.draw_win_rates, report.comparisons),
     ]
