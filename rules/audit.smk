@@ -1,7 +1,8 @@
 """Step 5, beside it: held-out pairs, right and spoilt, tell whether the scorer of an iteration can tell right from wrong.
 
-Needs: the held-out pairs, and a sample of what extraction dropped. Gives: the pairs to score, and how well every scorer
-tells them apart.
+Needs: the held-out pairs, a sample of what extraction dropped, and the models that score. Gives: the pairs to score,
+their scores by every scorer as candidates are scored, how well these tell them apart, and the weights of the combined
+score.
 """
 
 from backtranslation.settings.audit import OWN
@@ -25,6 +26,99 @@ rule make_audit_pairs:
         call=call("make_audit_pairs"),
     shell:
         STAGE
+
+
+def audited_method(wildcards):
+    """How a scorer scores: that of the run, or one to compare with it."""
+    return settings.scoring.method if wildcards.scorer == OWN else settings.audit.scorers[wildcards.scorer].method
+
+
+def audited_rubric(wildcards):
+    """The rubric of a scorer."""
+    other = None if wildcards.scorer == OWN else settings.audit.scorers[wildcards.scorer].rubric
+    return find_file(other) if other else template("score")
+
+
+def of_own(parts):
+    """Files that the scorer of the run alone has, whether an iteration is named or not."""
+    return lambda wildcards: parts if wildcards.scorer == OWN else []
+
+
+use rule score_candidates as score_audit_pairs with:
+    input:
+        candidates=layout.AUDIT_PAIRS,
+        model=scorer,
+        prompt=audited_rubric,
+    output:
+        judgements=layout.AUDIT_TEXTS,
+    log:
+        layout.log_of("score_audit_pairs", "{iteration}", "{scorer}"),
+    params:
+        spec=lambda wildcards: asking_spec(settings.scoring.asking(audited_method(wildcards))),
+        sources=lambda wildcards: source_state(audited_rubric(wildcards)),
+        code=code_digest("score_candidates", settings.generation),
+        call=call("score_candidates", generation=settings.generation, limits=settings.limits),
+
+
+use rule measure_likelihood as measure_audit_likelihood with:
+    input:
+        candidates=layout.AUDIT_PAIRS,
+        model=scorer,
+        prompt=template("forward"),
+    output:
+        likelihoods=layout.AUDIT_LIKELIHOODS,
+    log:
+        layout.log_of("measure_audit_likelihood", "{iteration}"),
+
+
+use rule measure_backward_likelihood as measure_audit_backward_likelihood with:
+    input:
+        candidates=layout.AUDIT_PAIRS,
+        model=expand(layout.TRAINED_MODEL, model="backward"),
+        prompt=template("backward"),
+    output:
+        likelihoods=layout.AUDIT_BACKWARD_LIKELIHOODS,
+    log:
+        layout.log_of("measure_audit_backward_likelihood"),
+
+
+rule fit_combined_score:
+    """Weigh rubric and likelihoods by what tells right pairs from wrong ones."""
+    input:
+        candidates=layout.AUDIT_PAIRS,
+        judgements=expand(layout.AUDIT_TEXTS, scorer=OWN, allow_missing=True),
+        likelihoods=layout.AUDIT_LIKELIHOODS,
+        backward_likelihoods=layout.AUDIT_BACKWARD_LIKELIHOODS,
+    output:
+        weights=layout.COMBINED_WEIGHTS,
+    log:
+        layout.log_of("fit_combined_score", "{iteration}"),
+    localrule: True
+    params:
+        spec=spec(random_seed=settings.random_seed),
+        code=code_digest("fit_combined_score"),
+        call=call("fit_combined_score"),
+    shell:
+        STAGE
+
+
+use rule compute_scores as compute_audit_scores with:
+    input:
+        candidates=layout.AUDIT_PAIRS,
+        judgements=lambda wildcards: [] if audited_method(wildcards) == "likelihood" else layout.AUDIT_TEXTS,
+        likelihoods=of_own([layout.AUDIT_LIKELIHOODS] if MEASURED else []),
+        backward_likelihoods=of_own([layout.AUDIT_BACKWARD_LIKELIHOODS] if MEASURED else []),
+        weights=of_own(WEIGHED),
+        prompt=audited_rubric,
+    output:
+        scores=layout.AUDIT_SCORES,
+    log:
+        layout.log_of("compute_audit_scores", "{iteration}", "{scorer}"),
+    params:
+        spec=lambda wildcards: scores_spec(audited_method(wildcards), max_unparsable_share=1.0),
+        sources=lambda wildcards: source_state(audited_rubric(wildcards)),
+        code=code_digest("compute_scores"),
+        call=call("compute_scores"),
 
 
 rule measure_audit:

@@ -66,6 +66,7 @@ pathvars:
 wildcard_constraints:
     shard=r"[^/]+",
     iteration=r"[1-9]\d*",
+    scorer=r"[^/]+",
     model=r"backward|unselected|M\d+",
 
 

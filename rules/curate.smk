@@ -41,13 +41,13 @@ def likelihood_spec(task):
     )
 
 
-def scores_spec(method):
+def scores_spec(method, max_unparsable_share):
     """Settings that the scores of a method depend on."""
     return spec(
         reasoned=method == "reasoned",
         min_label_mass=settings.scoring.min_label_mass,
         checked=CHECKED[method],
-        max_unparsable_share=settings.scoring.max_unparsable_share,
+        max_unparsable_share=max_unparsable_share,
     )
 
 
@@ -65,7 +65,7 @@ rule score_candidates:
     resources:
         gpu=gpus(settings.generation.gpus),
     params:
-        spec=asking_spec(settings.scoring.asking()),
+        spec=asking_spec(settings.scoring.asking(settings.scoring.method)),
         sources=source_state(template("score")),
         code=code_digest("score_candidates", settings.generation),
         call=call("score_candidates", generation=settings.generation, limits=settings.limits),
@@ -126,7 +126,7 @@ rule compute_scores:
         layout.log_of("compute_scores", "{iteration}", "{shard}"),
     localrule: True
     params:
-        spec=scores_spec(settings.scoring.method),
+        spec=scores_spec(settings.scoring.method, settings.scoring.max_unparsable_share),
         sources=source_state(template("score")),
         code=code_digest("compute_scores"),
         call=call("compute_scores"),

@@ -81,7 +81,7 @@ def build_report(
     import pandas as pd
     import pyarrow.parquet as pq
 
-    from backtranslation.report.audit import SCORE_COLUMNS, read_audit
+    from backtranslation.report.audit import read_audit
     from backtranslation.report.page import (
         Report,
         count_training_pairs,
@@ -99,7 +99,7 @@ def build_report(
     seed = spec.random_seed
 
     iterations = [summarise_scores(pq.read_table(path, pre_buffer=False)) for path in scores]
-    column = SCORE_COLUMNS[load_settings(spec.settings).selection.by]
+    column = load_settings(spec.settings).selection.column
     curated_ids = sorted(sample_ids(_selected_ids(scores[-1:]), PAIR_SAMPLES, seed))
     highest, lowest = (lowest_ids(_scores(scores[-1:], column, sign), EXTREME_SAMPLES, seed) for sign in (-1, 1))
     wanted = {*curated_ids, *highest, *lowest}

@@ -12,6 +12,7 @@ from backtranslation.files import join_rows, write_json
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
+from backtranslation.settings.selection import COLUMNS, ScoreName
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Spec(Slice):
 
     iteration: int
     scorers: list[str]
-    selected_by: str
+    selected_by: ScoreName
     random_seed: int
 
 
@@ -34,9 +35,9 @@ def measure_audit(pairs: Input, scores: list[Input], measures: Output, spec: Spe
     scores: their scores by every scorer, .jsonl.zst
     measures: how well each tells them apart, .json
     """
-    from backtranslation.report.audit import SCORE_COLUMNS, Audit, audit_value, find_gate
+    from backtranslation.report.audit import Audit, audit_value, find_gate
 
-    selected = SCORE_COLUMNS[spec.selected_by]
+    selected = COLUMNS[spec.selected_by]
     found: list[AuditMeasure] = []
     for scorer, path in zip(spec.scorers, scores, strict=True):
         found += _measure_scorer(scorer, pairs, path, [selected] if scorer == spec.scorers[0] else [], spec.random_seed)
@@ -49,10 +50,10 @@ def _measure_scorer(
     scorer: str, pairs: Path, scores: Path, always: list[str], random_seed: int
 ) -> "list[AuditMeasure]":
     """Measures of every score of a scorer, but for those that it never gives, unless they are `always` told."""
-    from backtranslation.report.audit import SCORE_COLUMNS, audit_scorer, is_scored, scores_by_kind
+    from backtranslation.report.audit import audit_scorer, is_scored, scores_by_kind
 
     rows = list(join_rows(pairs, scores))
-    by_column = {column: scores_by_kind(rows, column) for column in SCORE_COLUMNS.values()}
+    by_column = {column: scores_by_kind(rows, column) for column in COLUMNS.values()}
     told = {column: by_kind for column, by_kind in by_column.items() if column in always or is_scored(by_kind)}
     return [
         measure for column, by_kind in told.items() for measure in audit_scorer(scorer, column, by_kind, random_seed)

@@ -134,12 +134,34 @@ def test_what_can_be_read_is_checked_beside_a_missing_section(missing: str) -> N
             "training.forward.gradient_checkpointing: Input should be a valid boolean, unable to interpret input"
             " (found: 'no way'); or must be auto (found: 'no way')",
         ),
+        (
+            {"scoring": {"method": "direct"}},
+            "selection.by: must be expected where scoring.method is direct (found: parsed)",
+        ),
+        (
+            {"scoring": {"method": "likelihood"}, "selection": {"by": "combined", "quantile": 0.5}},
+            "selection.by: must be likelihood or backward_likelihood where scoring.method is likelihood"
+            " (found: combined)",
+        ),
         ({"held_out": 5}, "held_out: Input should be a valid dictionary or instance of HeldOut (found: 5)"),
         ({"seed": {"path": "seed.jsonl", "dataset": {"name": "a/b"}}}, "seed: give either path or dataset"),
     ],
 )
 def test_near_misses_and_choices(changes: dict[str, Any], line: str) -> None:
     assert faults(**changes) == [f"config: {line}"]
+
+
+def test_templates_that_cannot_be_used_name_their_key(folder: Path) -> None:
+    """Of every prompt, and of a rubric that is only audited."""
+    (folder / "bad.jinja").write_text("{{ nothing }}")
+    for name, wanted in (("backward", "response"), ("forward", "instruction, tag"), ("score", "instruction, response")):
+        fault = f"bad.jinja: must use the variables {wanted} (found: nothing)"
+        assert faults(prompts={name: "bad.jinja"}) == [f"config: prompts.{name}: {fault}"]
+    (folder / "unlabelled.jinja").write_text("{{ instruction }} {{ response }} {% if reasons %}Why?{% endif %}")
+    rubrics = {"one": {"rubric": "unlabelled.jinja"}, "two": {"rubric": "none.jinja"}, "three": {"method": "reasoned"}}
+    first, second = faults(audit={"scorers": rubrics})
+    assert first.startswith("config: audit.scorers.one.rubric: unlabelled.jinja: must set a label")
+    assert second.startswith("config: audit.scorers.two.rubric: no such file: none.jinja")
 
 
 def test_a_machine_without_gpus_is_asked_for_none() -> None:

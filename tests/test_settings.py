@@ -46,7 +46,6 @@ def test_defaults_are_the_papers() -> None:
         ({"held_out": {"size": 1, "pairs": {"path": "x"}}}, "config: held_out: give either size or pairs"),
         ({"training": {"forward": {"learning_rate": 1e-6}}}, "final_learning_rate"),
         ({"selection": {"threshold": None}}, "config: selection: give a threshold, a quantile or top_n"),
-        ({"scoring": {"method": "direct"}}, "selection.by: scoring.method direct gives expected"),
         ({"scoring": {"method": "direct", "samples": 2}}, "config: scoring: samples: direct gives the same score"),
         (
             {"scoring": {"samples": 2, "sampling": {"temperature": 0}}},

@@ -23,6 +23,7 @@ from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.layout import TRAINED_MODEL, locate
 from backtranslation.models.prompts import PromptSet
+from backtranslation.settings.audit import Audit
 from backtranslation.settings.base_model import BaseModelSettings, looks_like_folder
 from backtranslation.settings.corpus import Corpus, SegmentFilters, Source
 from backtranslation.settings.evaluation import Evaluation
@@ -31,7 +32,9 @@ from backtranslation.settings.limits import Limits
 from backtranslation.settings.miniature import Miniature
 from backtranslation.settings.prompts import PROMPT_FILES, Prompts
 from backtranslation.settings.run import forward_models, generated_files, read_sections
+from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, Pairs, SeedPairs
+from backtranslation.settings.selection import SCORES_OF, Selection
 from backtranslation.settings.slices import SettingsError
 from backtranslation.settings.training import Training, Trainings
 from backtranslation.shipped import find_file, searched_places
@@ -74,18 +77,38 @@ def results_faults(results: str) -> Iterator[str]:
 
 def prompt_faults(prompts: Prompts) -> Iterator[str]:
     """Whether every template, which may be one that ships, is there and can be used."""
-    read = PromptSet(prompts.model_copy(update={name: find_file(getattr(prompts, name)) for name in PROMPT_FILES}))
     for name in PROMPT_FILES:
-        path = getattr(prompts, name)
-        if not Path(find_file(path)).is_file():
-            yield f"config: prompts.{name}: no such file: {path} (looked for {searched_places(path)})"
-            continue
-        for part in (name, f"{name}_label"):
-            try:
-                getattr(read, part, None)
-            except UserError as error:
-                yield f"config: prompts.{name}: {error}"
-                break
+        yield from _template_faults(prompts, name, f"prompts.{name}")
+
+
+def _template_faults(prompts: Prompts, name: str, key: str) -> Iterator[str]:
+    """Whether the template of a name can be used; `key` is the setting that gave its path."""
+    path = getattr(prompts, name)
+    if not Path(find_file(path)).is_file():
+        yield f"config: {key}: no such file: {path} (looked for {searched_places(path)})"
+        return
+    try:
+        PromptSet(prompts.model_copy(update={name: find_file(path)})).read_all_of(name)
+    except UserError as error:
+        yield f"config: {key}: {error}"
+
+
+def selection_faults(scoring: Scoring, selection: Selection) -> Iterator[str]:
+    """Whether the score that selects is one that candidates are given."""
+    scores = SCORES_OF[scoring.method]
+    if selection.by not in scores:
+        yield (
+            f"config: selection.by: must be {' or '.join(scores)} where scoring.method is {scoring.method} (found:"
+            f" {selection.by})"
+        )
+
+
+def audit_faults(audit: Audit, prompts: Prompts) -> Iterator[str]:
+    """Whether the rubrics of further scorers can be used."""
+    for name, scorer in audit.scorers.items():
+        if scorer.rubric is not None:
+            with_rubric = prompts.model_copy(update={"score": scorer.rubric})
+            yield from _template_faults(with_rubric, "score", f"audit.scorers.{name}.rubric")
 
 
 def engine_faults(generation: Generation) -> Iterator[str]:
@@ -278,6 +301,8 @@ def _quiet_log() -> Iterator[None]:
 CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     results_faults: {"results"},
     prompt_faults: {"prompts"},
+    audit_faults: {"audit", "prompts"},
+    selection_faults: {"scoring", "selection"},
     engine_faults: {"generation"},
     tracker_faults: {"training"},
     gpu_faults: {"generation", "training", "gpus"},

@@ -80,6 +80,16 @@ class PromptSet:
         """For a tokenizer that has none of its own."""
         return _read_template(self.settings.chat_template)
 
+    def read_all_of(self, name: str) -> None:
+        """Read the template of a name (`settings.prompts.PROMPT_FILES`), and its label if it must have one."""
+        if name == "backward":
+            self.backward_turn()
+        elif name == "forward":
+            self.forward_turn("seed")
+        else:
+            for part in {"score": ("score", "score_label"), "judge": ("judge", "judge_label")}.get(name, (name,)):
+                getattr(self, part)
+
     def tag(self, kind: Kind) -> str:
         """The tag sentence of a kind of pair; `answer` is the evaluation."""
         kind_shown = self.settings.answer_tag if kind == "answer" else kind

@@ -15,14 +15,6 @@ import numpy as np
 from backtranslation.files import Row
 from backtranslation.report.statistics import NO_ESTIMATE, Estimate, bootstrap_draws, estimate
 
-# The column of a scores file that holds each score which candidates can be selected by.
-SCORE_COLUMNS = {
-    "parsed": "score",
-    "expected": "expected_score",
-    "likelihood": "likelihood",
-    "backward_likelihood": "backward_likelihood",
-    "combined": "combined",
-}
 RIGHT = "right"
 EASIEST = "other_instruction"  # who cannot tell these from right pairs can tell nothing
 FEWEST_PAIRS = 10  # of fewer, an interval says nothing: that of one pair has no width

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from reprlib import Repr
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -22,7 +22,7 @@ from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.resources import Resources
 from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, SeedPairs
-from backtranslation.settings.selection import SCORES_OF, Selection
+from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Count, SettingsError, Slice, did_you_mean
 from backtranslation.settings.training import Training, Trainings
 
@@ -69,16 +69,6 @@ class Settings(Slice):
     @classmethod
     def _take_from_miniature(cls, given: Any) -> Any:
         return _with_miniature(given)
-
-    @model_validator(mode="after")
-    def _selects_by_what_is_scored(self) -> Self:
-        scores = SCORES_OF[self.scoring.method]
-        if self.selection.by not in scores:
-            raise ValueError(
-                f"selection.by: scoring.method {self.scoring.method} gives {', '.join(scores)} (found:"
-                f" {self.selection.by})"
-            )
-        return self
 
     def identity(self) -> dict[str, Any]:
         """What results depend on: everything but how the work is done on the machine at hand."""

@@ -46,7 +46,8 @@ class Scoring(Slice):
         """Whether the likelihood of responses and instructions is measured."""
         return self.method in ("likelihood", "combined")
 
-    def asking(self) -> dict[str, object]:
-        """How a model is asked by the rubric; nothing is sampled where it only names its score."""
-        reasoned = self.method == "reasoned"
-        return {"sampling": self.sampling.identity() if reasoned else None, "samples": self.samples}
+    def asking(self, method: str) -> dict[str, object]:
+        """How a model is asked by a rubric; nothing is sampled where it only names its score."""
+        if method == "reasoned":
+            return {"sampling": self.sampling.identity(), "samples": self.samples}
+        return {"sampling": None, "samples": 1}
