@@ -247,13 +247,11 @@ def test_a_scorer_that_cannot_tell_right_from_wrong_is_named_at_the_top(page: st
 def test_highest_and_lowest_scores_are_shown(run: Path, tmp_path: Path) -> None:
     """By the score that was selected by, from the end inwards; rows without a score are in neither."""
     candidates = [{"id": str(n), "instruction": f"Ask {n}.", "response": "r", "rejection": None} for n in range(30)]
-    scored = [
-        {"id": str(n), "raw": "", "score": n / 7 if n < 25 else None, "failure": None, "expected_score": 1.0,
-         "selected": n == 3} for n in range(30)
-    ]  # fmt: skip
+    scores = [scored(str(n), score=n / 7 if n < 25 else None, expected_score=1.0) for n in range(30)]
     write_rows(tmp_path / "candidates.jsonl.zst", candidates)
-    write_rows(tmp_path / "scores.jsonl.zst", scored)
-    pd.DataFrame(scored).drop(columns="raw").to_parquet(tmp_path / "scores.parquet")
+    write_rows(tmp_path / "scores.jsonl.zst", scores)
+    table = [{name: row.get(name) for name in SCORE_TABLE.names} | {"selected": row["id"] == "3"} for row in scores]
+    pq.write_table(pa.Table.from_pylist(table, schema=SCORE_TABLE), tmp_path / "scores.parquet")
     done = build(
         run, str(tmp_path / "built"), candidates=[str(tmp_path / "candidates.jsonl.zst")],
         scores=[str(tmp_path / "scores.parquet")], last_scores=[str(tmp_path / "scores.jsonl.zst")],

@@ -9,6 +9,7 @@ import pytest
 from backtranslation.files import Row
 from backtranslation.report.statistics import (
     PairLengths,
+    ScoreBars,
     bootstrap_draws,
     compare_answers,
     compare_losses,
@@ -44,7 +45,9 @@ SCORES = pa.table(
         "score": [5.0, 5.0, None, None, None, 4.5, 2.0],
         "failure": [None, None, "no_score", "no_score", "ambiguous", None, None],
         "expected_score": [4.9, 4.5, 1.0, 5.0, 3.0, 4.0, 2.1],
+        "likelihood": [2.0, 1.9, 0.1, None, -1.2, 1.95, 2.0],
         "selected": [True, True, False, False, False, True, False],
+        **{name: pa.nulls(7, pa.float64()) for name in ("backward_likelihood", "combined")},
     }
 )
 
@@ -54,15 +57,20 @@ def test_score_summary() -> None:
     assert summary.rows == 7
     assert summary.failures == {"no_score": 2, "ambiguous": 1}
     assert summary.unparsable_share == 3 / 7
-    assert list(summary.parsed.items()) == [(2.0, (0, 1)), (4.5, (1, 0)), (5.0, (2, 0))]
-    assert summary.expected == {1.0: (0, 1), 2.0: (0, 1), 3.0: (0, 1), 4.0: (1, 0), 4.5: (1, 0), 4.75: (1, 1)}
+    assert list(summary.bars["score"].counts.items()) == [(2.0, (0, 1)), (4.5, (1, 0)), (5.0, (2, 0))]
+    expected = {1.0: (0, 1), 2.0: (0, 1), 3.0: (0, 1), 4.0: (1, 0), 4.5: (1, 0), 4.75: (1, 1)}
+    assert summary.bars["expected_score"] == ScoreBars(0.25, expected)
+    likelihood = summary.bars["likelihood"]
+    assert likelihood.width == pytest.approx(3.2 / 16)
+    assert list(likelihood.counts.values()) == [(0, 1), (0, 1), (3, 1)], "the last bin begins at 1.8"
+    assert set(summary.bars) == {"score", "expected_score", "likelihood"}, "of the others, there are none"
     assert summary.expected_by_parsed[5.0] == pytest.approx((4.7, np.std([4.9, 4.5], ddof=1)))
     assert summary.selected.to_pylist() == ["a", "b", "f"]
 
 
 def test_score_summary_where_nothing_can_be_read() -> None:
     summary = summarise_scores(SCORES.slice(2, 3))
-    assert summary.parsed == {}
+    assert "score" not in summary.bars
     assert summary.unparsable_share == 1
     assert len(summary.selected) == 0
 
@@ -72,14 +80,17 @@ def test_candidates_that_were_not_scored_are_in_no_bar() -> None:
     table = pa.table({
         "id": ["a", "b"], "score": pa.array([None, 4.0], pa.float64()), "failure": ["prompt_too_long", None],
         "expected_score": pa.array([None, 3.9], pa.float64()), "selected": [False, True],
+        **{name: pa.nulls(2, pa.float64()) for name in ("likelihood", "backward_likelihood", "combined")},
     })  # fmt: skip
     summary = summarise_scores(table)
-    assert (summary.parsed, summary.expected) == ({4.0: (1, 0)}, {3.75: (1, 0)})
+    assert {name: bars.counts for name, bars in summary.bars.items()} == {
+        "score": {4.0: (1, 0)}, "expected_score": {3.75: (1, 0)},
+    }  # fmt: skip
     assert summary.failures == {"prompt_too_long": 1}
     nothing = summarise_scores(table.slice(0, 1))
-    assert (nothing.parsed, nothing.expected, nothing.expected_by_parsed) == ({}, {}, {})
+    assert (nothing.bars, nothing.expected_by_parsed) == ({}, {})
     empty = summarise_scores(table.slice(0, 0))
-    assert (empty.rows, empty.parsed, empty.expected, empty.unparsable_share) == (0, {}, {}, 0)
+    assert (empty.rows, empty.bars, empty.unparsable_share) == (0, {}, 0)
 
 
 def test_overlaps() -> None:

@@ -16,10 +16,12 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from backtranslation.report.statistics import Comparison, Estimate, LossEstimate, ScoreSummary
+from backtranslation.report.statistics import Comparison, Estimate, LossEstimate, ScoreBars, ScoreSummary
+from backtranslation.settings.selection import COLUMNS
 
 INK = "#010203"
 KEPT, DROPPED = "#2a78b5", "#a9b4bf"
+RATED = ("score", "expected_score")  # from 1 to 5
 PALETTE = ["#2a78b5", "#d9822b", "#3c9d6a", "#8a63b8", "#c2475a", "#7c8894"]
 NO_METADATA: Any = {"Date": None, "Creator": None, "Format": None, "Type": None}
 STYLE: Any = {
@@ -76,27 +78,29 @@ def draw_training(logs: Mapping[str, pd.DataFrame]) -> Markup:
 
 @mpl.rc_context(STYLE)
 def draw_scores(iterations: Sequence[ScoreSummary]) -> Markup:
-    """One row for each iteration: parsed scores left, expected scores right; the kept part of each bar stands out."""
-    figure, panels = _figures(width=9, height=2.3 * len(iterations), columns=2, rows=len(iterations))
-    for number, summary in enumerate(iterations):
-        parsed, expected = panels[2 * number], panels[2 * number + 1]
-        _score_bars(parsed, summary.parsed, width=0.4, align="center")
-        _score_bars(expected, summary.expected, width=0.25, align="edge")
-        parsed.set_title(f"Iteration {number + 1}: score in the text")
-        expected.set_title(f"Iteration {number + 1}: expected score over the digits")
-    panels[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    """One row for each iteration, one panel for each score; the kept part of each bar stands out."""
+    names = [name for name in COLUMNS.values() if any(name in summary.bars for summary in iterations)]
+    if not names:
+        return Markup()
+    figure, panels = _figures(width=9, height=2.3 * len(iterations), columns=len(names), rows=len(iterations))
+    places = [(number, name) for number in range(len(iterations)) for name in names]
+    for axes, (number, name) in zip(panels, places, strict=True):
+        _score_bars(axes, iterations[number].bars.get(name, ScoreBars(0, {})))
+        axes.set_title(f"{number + 1}: {name.replace('_', ' ')}")
+        if name in RATED:
+            axes.set_xlim(0.7, 5.3)
+            axes.set_xticks(range(1, 6))
+    panels[len(names) - 1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _svg(figure, "Histograms of the scores of each iteration")
 
 
-def _score_bars(
-    axes: Axes, bars: Mapping[float, tuple[int, int]], width: float, align: Literal["center", "edge"]
-) -> None:
+def _score_bars(axes: Axes, bars: ScoreBars) -> None:
     """Stacked bars of kept and not kept rows at each score."""
-    kept, dropped = [n for n, _ in bars.values()], [n for _, n in bars.values()]
-    axes.bar(list(bars), kept, width=width * 0.9, align=align, color=KEPT, label="kept")
-    axes.bar(list(bars), dropped, width=width * 0.9, align=align, bottom=kept, color=DROPPED, label="not kept")
-    axes.set_xlim(0.7, 5.3)
-    axes.set_xticks(range(1, 6))
+    kept, dropped = [n for n, _ in bars.counts.values()], [n for _, n in bars.counts.values()]
+    width = bars.width * 0.9 or 0.36
+    align: Literal["edge", "center"] = "edge" if bars.width else "center"
+    axes.bar(list(bars.counts), kept, width=width, align=align, color=KEPT, label="kept")
+    axes.bar(list(bars.counts), dropped, width=width, align=align, bottom=kept, color=DROPPED, label="not kept")
 
 
 @mpl.rc_context(STYLE)

@@ -15,9 +15,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backtranslation.files import Row
+from backtranslation.settings.selection import COLUMNS
 
 BOOTSTRAP_DRAWS = 1000
-EXPECTED_SCORE_EDGES = np.linspace(1, 5, 17)
+# Where bins of scores begin and end; those of others span what there is. Written scores are counted as they are.
+EDGES = {"expected_score": np.linspace(1, 5, 17), "combined": np.linspace(0, 1, 17)}
+BINS = 16
 RIDGE = 0.01
 
 Floats = NDArray[np.float64]
@@ -78,38 +81,43 @@ def pair_lengths(name: str, rows: Iterable[Row]) -> PairLengths:
 
 
 @dataclass(frozen=True)
+class ScoreBars:
+    """How often each score occurs, {score: (kept, not kept)}: bins of a width, by their lower edges, or values (0)."""
+
+    width: float
+    counts: dict[float, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class ScoreSummary:
-    """The scores of one iteration in numbers. Bars are {score: (kept, not kept)}; `selected` holds the ids kept."""
+    """The scores of one iteration in numbers: bars of every score that there is; `selected` holds the ids kept."""
 
     rows: int
     failures: dict[str, int]
-    parsed: dict[float, tuple[int, int]]
-    expected: dict[float, tuple[int, int]]
+    bars: dict[str, ScoreBars]
     expected_by_parsed: dict[float, tuple[float, float]]
     selected: pa.ChunkedArray
 
     @property
     def unparsable_share(self) -> float:
-        """Share of the rows without a parsed score."""
+        """Share of the rows without the score that selects."""
         return sum(self.failures.values()) / self.rows if self.rows else 0.0
 
 
 def summarise_scores(scores: pa.Table) -> ScoreSummary:
-    """Summarise columns id, score (null: unparsable), failure, expected_score (null: not scored), selected.
+    """Summarise columns id, those of scores (null: there is none), failure, selected.
 
-    Parsed scores are counted as they are; expected scores in bins of a quarter point, named by their lower edge;
-    `expected_by_parsed` holds mean and standard deviation of the expected score at every parsed score.
+    `expected_by_parsed` holds mean and standard deviation of the expected score at every written score.
     """
-    numbers = scores.select(["score", "expected_score", "selected"]).to_pandas()
-    expected = numbers["expected_score"].to_numpy(float)
-    edges = EXPECTED_SCORE_EDGES[np.digitize(expected, EXPECTED_SCORE_EDGES[1:-1])]
+    numbers = scores.select([*COLUMNS.values(), "selected"]).to_pandas()
+    selected = numbers["selected"].to_numpy(bool)
+    bars = {name: _bars(name, numbers[name].to_numpy(float), selected) for name in COLUMNS.values()}
     by_parsed = numbers.groupby("score")["expected_score"].agg(["mean", "std"]).dropna(subset="mean")
     failures = {count["values"]: count["counts"] for count in scores["failure"].drop_null().value_counts().to_pylist()}
     return ScoreSummary(
         rows=len(scores),
         failures=dict(Counter(failures).most_common()),
-        parsed=_bars(numbers["score"].to_numpy(float), numbers["selected"].to_numpy(bool)),
-        expected=_bars(np.where(np.isnan(expected), np.nan, edges), numbers["selected"].to_numpy(bool)),
+        bars={name: found for name, found in bars.items() if found.counts},
         expected_by_parsed={
             float(score): (float(mean), float(deviation))
             for score, mean, deviation in by_parsed.reset_index().to_numpy(float)
@@ -118,10 +126,15 @@ def summarise_scores(scores: pa.Table) -> ScoreSummary:
     )
 
 
-def _bars(values: Floats, selected: NDArray[np.bool_]) -> dict[float, tuple[int, int]]:
-    """Count the values, kept and not kept, in ascending order; nan is left out."""
+def _bars(name: str, values: Floats, selected: NDArray[np.bool_]) -> ScoreBars:
+    """Count the values of a score, kept and not kept, in ascending order; nan is left out."""
+    width = 0.0
+    if name != "score" and not np.isnan(values).all():
+        edges = EDGES.get(name, np.linspace(np.nanmin(values), np.nanmax(values), BINS + 1))
+        width = float(edges[1] - edges[0])
+        values = np.where(np.isnan(values), np.nan, edges[np.digitize(values, edges[1:-1])])
     kept, dropped = _count(values[selected]), _count(values[~selected])
-    return {value: (kept[value], dropped[value]) for value in sorted(kept | dropped)}
+    return ScoreBars(width, {value: (kept[value], dropped[value]) for value in sorted(kept | dropped)})
 
 
 def _count(values: Floats) -> Counter[float]:
