@@ -1,6 +1,7 @@
 """The pairs by which scorers are audited: what is wrong with each kind, and that any held-out pairs give some."""
 
 import logging
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -8,7 +9,7 @@ from helpers.configurations import smallest
 
 from backtranslation.corpus.filters import ENDED_LINE
 from backtranslation.corpus.ngrams import words
-from backtranslation.files import Row, row_hash
+from backtranslation.files import Row, read_rows, row_hash, write_rows
 from backtranslation.method.audit import (
     boilerplate_lines,
     cut_in_half,
@@ -18,6 +19,7 @@ from backtranslation.method.audit import (
 )
 from backtranslation.settings.run import load_settings
 from backtranslation.settings.slices import SettingsError
+from scripts.make_audit_pairs import Spec, make_audit_pairs
 
 SUBJECTS = (
     "tulip",
@@ -173,6 +175,15 @@ def test_kinds_that_cannot_be_made_are_missing_and_counted(
         assert f"boilerplate: 0 of {len(pairs)} held-out pairs" in caplog.text
     if len(pairs) < 2 or pairs[0]["instruction"] == pairs[1]["instruction"]:
         assert "other_instruction" not in kinds and "similar_instruction" not in kinds
+
+
+def test_the_stage_reads_the_dropped_texts_of_all_shards(tmp_path: Path) -> None:
+    write_rows(tmp_path / "held_out.jsonl", PAIRS)
+    shards = [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "empty.jsonl"]
+    for path, rows in zip(shards, ([DROPPED[0]], DROPPED[1:], []), strict=True):
+        write_rows(path, rows)
+    make_audit_pairs(tmp_path / "held_out.jsonl", shards, tmp_path / "pairs.jsonl", Spec(max_pairs=5, random_seed=1))
+    assert list(read_rows(tmp_path / "pairs.jsonl")) == make_audit_rows(PAIRS, DROPPED, 5, random_seed=1)
 
 
 def test_a_scorer_has_a_name_of_its_own() -> None:

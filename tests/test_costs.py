@@ -89,6 +89,15 @@ def test_the_wildcards_of_a_path(path: str, wildcards: dict[str, str]) -> None:
     assert layout.wildcards_of("my results", f"my results/{path}") == wildcards
 
 
+def test_a_path_is_found_by_its_most_exact_pattern_alone(tmp_path: Path) -> None:
+    for name in ("a.jsonl.zst", "a.dropped.jsonl.zst", "a.b.jsonl.zst"):
+        (tmp_path / "extraction").mkdir(exist_ok=True)
+        (tmp_path / "extraction" / name).touch()
+    found = [wildcards["shard"] for wildcards, _ in layout.find(tmp_path, layout.EXTRACTED_SEGMENTS)]
+    assert found == ["a.b", "a"]
+    assert [wildcards for wildcards, _ in layout.find(tmp_path, layout.DROPPED_SEGMENTS)] == [{"shard": "a"}]
+
+
 COST = StageCost("train_model", "M1", None, 1, 7200.0, 14_400.0, 1_234_567, "2026-11-25T08:33:48+00:00")
 
 
