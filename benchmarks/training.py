@@ -60,7 +60,9 @@ def measure_packed(folder: Path, pairs: list) -> float:
 
     base = BaseModelSettings(path=str(folder / "base"))
     tokenizer = load_tokenizer(base.path, base, PromptSet(Prompts()))
-    training = Training(max_length=MAX_LENGTH, batch_size=BATCH_SIZE, epochs=1, dropout=0.0, rows_per_device=BATCH_SIZE)
+    training = Training(
+        max_length=MAX_LENGTH, batch_size=BATCH_SIZE, epochs=1, min_steps=1, dropout=0.0, rows_per_device=BATCH_SIZE
+    )
     table = folder / "packed.tsv"
     fine_tune(pairs, base, training, tokenizer, folder / "packed", folder / "work", table, 1)
     return float(pd.read_csv(table, sep="\t").seconds.iloc[-1])

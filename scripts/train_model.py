@@ -76,7 +76,7 @@ def train_model(
     from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
-    from backtranslation.models.training import fine_tune
+    from backtranslation.models.training import TrainingError, fine_tune
     from backtranslation.models.workers import forget_platform, is_worker, run_workers
 
     if not is_worker():
@@ -102,7 +102,10 @@ def train_model(
         counts[kind] = {"used": len(usable), "left_out": left_out}
         learnt += usable
     trackers = open_trackers(training.trackers, spec.tracked_run, workplace.folder)
-    fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed, trackers)
+    try:
+        fine_tune(learnt, start, training, tokenizer, model, workplace.folder, losses, spec.random_seed, trackers)
+    except TrainingError as error:
+        raise TrainingError(f"config: training.{spec.task}: {error}") from None
     write_json(pairs, counts)  # in every process, and the same
 
 

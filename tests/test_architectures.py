@@ -59,7 +59,13 @@ def test_train_generate_and_score(
     base = BaseModelSettings(path=str(model_folder(architecture)))
     tokenizer = load_tokenizer(base.path, base, prompts)
     training = Training(
-        learning_rate=1e-3, final_learning_rate=1e-4, max_length=256, batch_size=4, epochs=2, rows_per_device=4
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        max_length=256,
+        batch_size=4,
+        epochs=2,
+        min_steps=1,
+        rows_per_device=4,
     )
     pairs = [
         encode_forward(with_user_turns(tokenizer, prompts.forward_turn("seed")), row, training.max_length)

@@ -535,7 +535,7 @@ def test_a_disk_that_is_too_small_for_a_training(
     base: BaseModelSettings, prompt_settings: Prompts, tmp_path: Path, small_disk: Path, save_minutes: float, pages: int
 ) -> None:
     """The libraries that write weights do not say that the disk is full: one clear line all the same."""
-    training = Training(max_length=256, batch_size=8, epochs=2, save_minutes=save_minutes)
+    training = Training(max_length=256, batch_size=8, epochs=2, min_steps=1, save_minutes=save_minutes)
     command = training_command(base, prompt_settings, training, tmp_path / "seed.jsonl.zst", small_disk / "results")
     leave_free(small_disk, pages * PAGE)
     done = subprocess.run(command, capture_output=True, text=True)
@@ -579,7 +579,7 @@ KILLS = 24
 KILLS_IN_EACH = 3  # in a round, while rows or checkpoints of the stage are on disk
 SMALL = {
     "miniature": {"pages": 60, "warc_files": 1, "seed_pairs": 40, "held_out_pairs": 6},
-    "training": {kind: {"epochs": 6, "save_minutes": 0.005} for kind in ("backward", "forward")},
+    "training": {kind: {"epochs": 6, "min_steps": 1, "save_minutes": 0.005} for kind in ("backward", "forward")},
     "scoring": {"max_unparsable_share": 1.0, "sampling": {"max_new_tokens": 40}},
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 20},
     "generation": {"batch_tokens": 1500},

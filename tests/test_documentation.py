@@ -53,7 +53,7 @@ def test_a_description_stands_beside_its_key_or_above() -> None:
         ({"batch_size": 32}, "batch_size: 32 # examples per optimizer step, all processes together"),
         ({"learning_rate": "1e-5"}, "learning_rate: 1e-5 # at the first step after the warm-up"),
         ({"learning_rate": 0.00025}, "learning_rate: 2.5e-4 # at the first step after the warm-up (default: 1e-5)"),
-        ({"epochs": 3.0}, "epochs: 3.0 # passes over the data"),
+        ({"save_minutes": 10.0}, "save_minutes: 10.0 # minutes between checkpoints"),
         ({"save_minutes": 10_000}, "save_minutes: 10_000 # minutes between checkpoints"),
         ({"dropout": None}, "dropout: null # dropout of the model; null keeps the model's own (default: 0.1)"),
     ],
@@ -91,9 +91,9 @@ def test_of_two_equal_trainings_the_second_refers_to_the_first() -> None:
 
 
 def test_of_two_similar_trainings_the_second_has_what_differs() -> None:
-    trainings = {"backward": {"epochs": 5, "batch_size": 8}, "forward": {"epochs": 4, "batch_size": 8}}
+    trainings = {"backward": {"epochs": 5, "batch_size": 8}, "forward": {"epochs": 5, "batch_size": 4}}
     text = commented_yaml(smallest(training=trainings))
-    assert "\n  forward:\n    <<: *backward\n    epochs: 4 # passes over the data (default: 3)\n" in text
+    assert "\n  forward:\n    <<: *backward\n    batch_size: 4 # examples per optimizer step" in text
     assert yaml.safe_load(text)["training"] == trainings
 
 

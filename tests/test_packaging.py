@@ -222,7 +222,7 @@ def test_an_adapter_alone_is_the_merged_model(base: BaseModelSettings, prompts: 
     learning = with_user_turns(tokenizer, prompts.forward_turn("seed"))
     training = Training(
         method="lora", lora=Lora(rank=4, alpha=8), learning_rate=2e-2, final_learning_rate=1e-2, max_length=256,
-        batch_size=4, epochs=2, rows_per_device=4,
+        batch_size=4, epochs=2, min_steps=1, rows_per_device=4,
     )  # fmt: skip
     pairs = [encode_forward(learning, row, 256) for row in make_pairs(12)]
     fine_tune(pairs, base, training, tokenizer, tmp_path / "trained", tmp_path / "work", tmp_path / "log.tsv", 1)

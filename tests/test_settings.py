@@ -56,6 +56,11 @@ def test_defaults_are_the_papers() -> None:
             "config: selection: threshold: combined scores lie between 0 and 1",
         ),
         ({"selection": {"threshold": 6}}, "config: selection: threshold: parsed scores lie between 1 and 5"),
+        ({"training": {"forward": {"steps": 9, "epochs": 2}}}, r"training.forward: steps \(9\) and epochs \(2\) both"),
+        (
+            {"training": {"backward": {"steps": 9, "schedule": [{"examples": 1, "batch_size": 1, "steps": 1}]}}},
+            r"training.backward: steps \(9\) and a schedule both",
+        ),
     ],
 )
 def test_faults_name_their_key(changes: dict[str, object], message: str) -> None:
@@ -93,7 +98,10 @@ def test_spec_is_canonical() -> None:
     ("default", "other"),
     [
         (Generation(), Generation(batch_tokens=100)),
-        (Training(), Training(gradient_checkpointing=True, save_minutes=1, processes=2, rows_per_device=3)),
+        (
+            Training(),
+            Training(gradient_checkpointing=True, save_minutes=1, processes=2, rows_per_device=3, min_steps=1),
+        ),
     ],
 )
 def test_how_the_work_is_done_is_no_part_of_a_spec(default: Slice, other: Slice) -> None:
@@ -106,7 +114,7 @@ def test_how_the_work_is_done_is_no_part_of_a_spec(default: Slice, other: Slice)
 
 
 def test_what_a_model_learns_from_is_part_of_a_spec() -> None:
-    for change in ({"learning_rate": 2e-5}, {"epochs": 7}, {"precision": "bfloat16"}, {"batch_size": 3}):
+    for change in ({"learning_rate": 2e-5}, {"epochs": 7}, {"steps": 7}, {"precision": "bfloat16"}, {"batch_size": 3}):
         assert spec(part=Training.model_validate(change)) != spec(part=Training())
 
 

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -71,7 +72,7 @@ def test_the_schedule_gives_the_papers_passes_and_batch_at_its_sizes(row: Schedu
 
 
 def test_the_schedule_interpolates_passes_on_the_logarithm_of_the_size() -> None:
-    training = Training(schedule=PAPER)
+    training = Training(schedule=PAPER, min_steps=1)
     passes = [
         plan.steps * plan.rows_per_step / size
         for size in (10, 100, 800, 1600, 3200, 12_800, 51_200, 500_000)
@@ -104,8 +105,55 @@ def empty_pair(number: int) -> EncodedPair:
 
 
 def test_a_tiny_training_set_still_takes_a_step() -> None:
-    plan = count_steps(Training(batch_size=32, epochs=0.1), examples=3, rows=1)
+    plan = count_steps(Training(batch_size=32, epochs=0.1, min_steps=1), examples=3, rows=1)
     assert plan.steps >= 1 and plan.rows_per_step >= 1
+
+
+@pytest.mark.parametrize(
+    ("examples", "steps"),
+    [(64, 20), (136, 42), (1600, 500), (3200, 500), (12_800, 500), (64_000, 2000)],
+)
+def test_epochs_are_those_of_the_papers_500_steps_between_one_and_ten(examples: int, steps: int) -> None:
+    assert count_steps(Training(), examples, examples).steps == steps
+
+
+def test_steps_take_the_place_of_epochs() -> None:
+    assert count_steps(Training(steps=70, batch_size=8), examples=1000, rows=500) == TrainingSteps(70, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"epochs": 1},
+            r"^136 pairs make 4 optimizer steps, fewer than min_steps \(20\): .* raise epochs, lower batch_size",
+        ),
+        ({"steps": 1}, r"make 1 optimizer step, fewer .* raise steps, or lower min_steps$"),
+        (
+            {"schedule": PAPER[:1], "min_steps": 50},
+            r"make 41 .* than min_steps \(50\): .* raise the steps of its schedule",
+        ),
+        ({"warmup_steps": 42}, r"make 42 optimizer steps, no more than warmup_steps \(42\): .* or lower warmup_steps$"),
+    ],
+)
+def test_a_training_too_short_to_teach_anything_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        count_steps(Training(**values), 136, 136)
+
+
+def test_a_short_training_is_refused_before_its_model_is_loaded(
+    command: Callable[..., list[str]], base: BaseModelSettings, encoded: list[EncodedPair], tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    nowhere = base.model_copy(update={"path": str(tmp_path / "missing")})
+    with pytest.raises(TrainingError, match="32 pairs make 16 optimizer steps"):
+        too_short = changed(FAST, min_steps=17)
+        fine_tune(
+            encoded, nowhere, too_short, tokenizer, tmp_path / "model", tmp_path / "work", tmp_path / "log.tsv", 1
+        )
+    done = subprocess.run(command("model", changed(FAST, min_steps=17)), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "config: training.forward: 32 pairs make 16 optimizer steps, fewer than min_steps (17)" in done.stderr
 
 
 def test_the_learning_rate_falls_linearly_to_the_final_one() -> None:
@@ -113,7 +161,6 @@ def test_the_learning_rate_falls_linearly_to_the_final_one() -> None:
     assert rates[0] == 1e-5 and rates[50] == pytest.approx(9.5e-6) and rates[-1] == 9e-6
     rates = learning_rates(Training(learning_rate=1e-5, final_learning_rate=9e-6, warmup_steps=4), 10)
     assert rates[:5] == pytest.approx([2e-6, 4e-6, 6e-6, 8e-6, 1e-5]) and rates[-1] == 9e-6 and len(rates) == 10
-    assert learning_rates(Training(warmup_steps=100), 3)[-1] == 1e-5
 
 
 def test_every_pass_holds_every_row_once(encoded: list[EncodedPair]) -> None:

@@ -26,7 +26,7 @@ CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 # The default run made small: every stage, in about two minutes.
 REDUCED = {
     "miniature": {"pages": 160, "seed_pairs": 40, "held_out_pairs": 12},
-    "training": {kind: {"epochs": 2} for kind in ("backward", "forward")},
+    "training": {kind: {"epochs": 2, "min_steps": 1} for kind in ("backward", "forward")},
     # What is learnt in two passes over 40 pairs is little: the numbers are not looked at, only that they are made.
     "scoring": {"max_unparsable_share": 1.0},
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 40},
@@ -205,7 +205,7 @@ def test_own_pages_without_iterations(tmp_path: Path, snakemake: Snakemake) -> N
     (tmp_path / "pages" / "one.html").write_text("<h1>Tea</h1><p>" + "Warm the pot before you pour. " * 5 + "</p>")
     pairs = [{"instruction": f"What is {n} plus one?", "response": f"It is {n + 1}."} for n in range(12)]
     (tmp_path / "seed.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    training = {"max_length": 256, "epochs": 1, "batch_size": 4}
+    training = {"max_length": 256, "epochs": 1, "min_steps": 1, "batch_size": 4}
     run = {
         "base_model": {"path": "backtranslation/miniature/base"},
         "corpus": {"sources": [{"name": "own", "paths": ["pages"]}]},

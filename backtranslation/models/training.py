@@ -68,6 +68,9 @@ from backtranslation.settings.training import Training
 
 TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
 TABLE_ROWS = 200
+# epochs: auto makes the paper's steps for 3,200 pairs (section 3.1), in so many passes at least and at most.
+AUTO_STEPS = 500
+AUTO_PASSES = (1, 10)
 TELL_SECONDS = 10.0
 
 PackedRow = list[EncodedPair]
@@ -116,11 +119,14 @@ def fine_tune(
     the columns TABLE_COLUMNS: the mean loss in nats per reply token since the row before; tokens (without padding) and
     seconds since the start; tokens per second since the row before. The trackers are told the same. A killed training
     goes on from its last whole checkpoint in `work`, a folder that no other training uses. Under torchrun every process
-    calls this with the same arguments. Raises TrainingError when there are no pairs, `max_length` is more than the
-    model can hold, or the loss is not finite; StoppedError after SIGTERM, as soon as a checkpoint is whole.
+    calls this with the same arguments. Raises TrainingError when there are no pairs or too few steps, `max_length` is
+    more than the model can hold, or the loss is not finite; StoppedError after SIGTERM, as soon as a checkpoint is
+    whole.
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
+    # Too few steps are refused before a model is loaded.
+    count_steps(training, len(pairs), len(pack_pairs(pairs, training.max_length, apart=True)))
     processes = start_processes()
     checkpoint = latest_checkpoint(work)
     loaded = load_for_training(base, training, checkpoint, processes, random_seed)
@@ -217,10 +223,36 @@ def keeps_examples_apart(model: PreTrainedModel | PeftModel, pairs: Sequence[Enc
 
 
 def count_steps(training: Training, examples: int, rows: int) -> TrainingSteps:
-    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many."""
+    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many.
+
+    Raises TrainingError for fewer than `min_steps`, and where the warm-up leaves none: such a model would not be worth
+    what reads it.
+    """
     batch_size, passes = _batch_size_and_passes(training, examples)
     rows_per_step = max(1, round(batch_size * rows / examples))
-    return TrainingSteps(max(1, round(passes * rows / rows_per_step)), rows_per_step)
+    steps = training.steps or max(1, round(passes * rows / rows_per_step))
+    if steps < training.min_steps:
+        raise TrainingError(
+            f"{examples:,} pairs make {_count(steps)}, fewer than min_steps ({training.min_steps}): use more pairs,"
+            f" raise {_length_keys(training)}, or lower min_steps"
+        )
+    if steps <= training.warmup_steps:
+        raise TrainingError(
+            f"{examples:,} pairs make {_count(steps)}, no more than warmup_steps ({training.warmup_steps}): use more"
+            f" pairs, raise {_length_keys(training)}, or lower warmup_steps"
+        )
+    return TrainingSteps(steps, rows_per_step)
+
+
+def _count(steps: int) -> str:
+    return f"{steps:,} optimizer step{'s' * (steps != 1)}"
+
+
+def _length_keys(training: Training) -> str:
+    """The settings that make a training longer."""
+    if training.schedule:
+        return "the steps of its schedule"
+    return "steps" if training.steps else "epochs, lower batch_size"
 
 
 def spread_rows(rows_per_step: int, rows_per_device: int, processes: int) -> Layout:
@@ -232,7 +264,9 @@ def spread_rows(rows_per_step: int, rows_per_device: int, processes: int) -> Lay
 def _batch_size_and_passes(training: Training, examples: int) -> tuple[int, float]:
     """Examples per step and passes over the data, by the settings or their schedule (paper, table 18)."""
     if not training.schedule:
-        return training.batch_size, training.epochs
+        if training.epochs != "auto":
+            return training.batch_size, training.epochs
+        return training.batch_size, float(np.clip(AUTO_STEPS * training.batch_size / examples, *AUTO_PASSES))
     schedule = sorted(training.schedule, key=lambda row: row.examples)
     reached = [row for row in schedule if row.examples <= examples] or schedule[:1]
     sizes = np.log([row.examples for row in schedule])
@@ -259,7 +293,7 @@ def fill_steps(rows: Sequence[PackedRow], plan: TrainingSteps, layout: Layout) -
 def learning_rates(training: Training, steps: int) -> list[float]:
     """The learning rate of every step: up in `warmup_steps`, then linearly to `final_learning_rate` at the last."""
     top, last = training.learning_rate, training.final_learning_rate
-    warmup = min(training.warmup_steps, steps - 1)
+    warmup = training.warmup_steps
     up = [top * (step + 1) / (warmup + 1) for step in range(warmup)]
     return up + np.linspace(top, last, steps - warmup).tolist()
 

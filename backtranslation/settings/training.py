@@ -27,7 +27,9 @@ class ScheduleRow(Slice):
 class Training(Slice):
     """How the base model is fine-tuned."""
 
-    execution_keys = ("gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding", "trackers")
+    execution_keys = (
+        "min_steps", "gradient_checkpointing", "rows_per_device", "save_minutes", "processes", "sharding", "trackers",
+    )  # fmt: skip
 
     method: Literal["full", "lora"] = Field(
         "full", description="full trains all weights; lora trains adapters, which are merged into the model at the end"
@@ -46,7 +48,17 @@ class Training(Slice):
         description="tokens of a packed row; of a longer pair, the text to reply to is shortened, never the reply",
     )
     batch_size: PositiveInt = Field(32, description="examples per optimizer step, all processes together")
-    epochs: Annotated[float, Field(gt=0)] = Field(3, description="passes over the data")
+    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto",
+        description="passes over the data; auto: as many as make 500 optimizer steps, what the paper took for its "
+        "3,200 pairs, but at least 1 and at most 10",
+    )
+    steps: PositiveInt | None = Field(
+        None, description="optimizer steps, instead of epochs, which then stays auto; null: those of the epochs"
+    )
+    min_steps: PositiveInt = Field(
+        20, description="a training of fewer optimizer steps is refused: its model would have learnt next to nothing"
+    )
     schedule: list[ScheduleRow] = Field(
         [],
         description="instead of batch_size and epochs: rows of examples, batch_size and steps, as in "
@@ -84,6 +96,17 @@ class Training(Slice):
         if self.final_learning_rate > self.learning_rate:
             raise ValueError(
                 f"final_learning_rate ({self.final_learning_rate}) is larger than learning_rate ({self.learning_rate})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _says_its_length_once(self) -> Self:
+        if self.steps is not None and self.schedule:
+            raise ValueError(f"steps ({self.steps}) and a schedule both say how long to train; leave out one of them")
+        if self.steps is not None and self.epochs != "auto":
+            raise ValueError(
+                f"steps ({self.steps}) and epochs ({self.epochs:g}) both say how long to train; set steps to null or"
+                " epochs to auto"
             )
         return self
 

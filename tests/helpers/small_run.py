@@ -30,7 +30,7 @@ PROJECT = ("Snakefile", "rules", "scripts", "backtranslation", "prompts", "profi
 # The default run made as small as it can be with two shards, and with models that differ enough to select differently.
 SMALL = {
     "miniature": {"pages": 40, "seed_pairs": 32, "held_out_pairs": 8},
-    "training": {kind: {"epochs": 2, "learning_rate": 2e-3} for kind in ("backward", "forward")},
+    "training": {kind: {"epochs": 2, "min_steps": 1, "learning_rate": 2e-3} for kind in ("backward", "forward")},
     "scoring": {"max_unparsable_share": 1.0, "sampling": {"max_new_tokens": 24}},
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 25},
     # The size of batches follows the memory at hand otherwise, and rounding follows the size of batches.

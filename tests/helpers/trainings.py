@@ -20,7 +20,14 @@ from backtranslation.settings.training import TrackedRun, Training
 from helpers.tiny_models import ROOT, make_pairs
 
 FAST = Training(
-    learning_rate=2e-3, final_learning_rate=5e-4, max_length=256, batch_size=8, epochs=4, rows_per_device=4, dropout=0.1
+    learning_rate=2e-3,
+    final_learning_rate=5e-4,
+    max_length=256,
+    batch_size=8,
+    epochs=4,
+    min_steps=1,
+    rows_per_device=4,
+    dropout=0.1,
 )
 
 
