@@ -37,6 +37,7 @@ TENSORBOARD = "<results>/logs/tensorboard"
 # 4. Candidates
 INSTRUCTIONS = "<results>/instructions/{shard}.jsonl.zst"
 CANDIDATES = "<results>/candidates/{shard}.jsonl.zst"
+RANDOM_CANDIDATES = "<results>/controls/random.jsonl.zst"
 
 # 5. Curation
 SCORER_TEXTS = "<results>/iterations/{iteration}/judgements/{shard}.jsonl.zst"

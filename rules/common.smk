@@ -28,8 +28,9 @@ from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import StageCall
 from backtranslation.settings.base_model import name_on_hub, looks_like_folder
+from backtranslation.settings.evaluation import CONTROLS
 from backtranslation.settings.miniature import miniature_files
-from backtranslation.settings.run import comparisons, load_settings, model_names
+from backtranslation.settings.run import comparisons, load_settings, model_names, trained_models
 from backtranslation.settings.slices import spec
 from backtranslation.settings.training import TrackedRun
 from backtranslation.shipped import PACKAGE, SCRIPTS, WORKFLOW, find_file
@@ -48,6 +49,7 @@ except UserError as error:
     sys.exit(str(error))  # the message alone: a traceback into this file would help nobody
 
 MODELS = model_names(settings)
+TRAINED_MODELS = trained_models(settings.iterations, settings.evaluation)
 ITERATIONS = range(1, settings.iterations + 1)
 COMPARISONS = comparisons(settings)
 STORE = layout.locate(settings.results, layout.STORE)
@@ -67,7 +69,7 @@ wildcard_constraints:
     shard=r"[^/]+",
     iteration=r"[1-9]\d*",
     scorer=r"[^/]+",
-    model=r"backward|unselected|M\d+",
+    model=rf"backward|{'|'.join(CONTROLS)}|M\d+",
 
 
 def call(stage, **parts):

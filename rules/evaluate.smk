@@ -4,12 +4,38 @@ Needs: the models and the held-out pairs. Gives: losses and answers of every mod
 """
 
 
+def evaluated_model(wildcards):
+    """A model as training left it, or the base model as it is."""
+    return model_input(settings.base_model.path) if wildcards.model == "untouched" else layout.TRAINED_MODEL
+
+
+def evaluation_spec(wildcards):
+    """Settings that the measures of a model depend on; the base model may have a name on the hub."""
+    return spec(
+        loading=settings.base_model.loading(),
+        hub_name=settings.base_model.on_hub() if wildcards.model == "untouched" else None,
+        tags=settings.prompts.only("seed_tag", "augmented_tag", "answer_tag"),
+        sampling=settings.evaluation.sampling,
+        max_answers=settings.evaluation.max_answers,
+        generation=settings.generation,
+        limits=settings.limits,
+        random_seed=settings.random_seed,
+    )
+
+
+def evaluation_sources(wildcards):
+    """What no rule makes of all that a model is measured with."""
+    untouched = [settings.base_model.path, template("chat_template")] if wildcards.model == "untouched" else []
+    return source_state(template("forward"), *map(find_file, untouched))
+
+
 rule evaluate_model:
     """Measure the loss on the held-out pairs, and answer their instructions."""
     input:
-        model=layout.TRAINED_MODEL,
+        model=evaluated_model,
         held_out=layout.HELD_OUT,
         prompt=template("forward"),
+        chat_template=lambda wildcards: template("chat_template") if wildcards.model == "untouched" else [],
     output:
         loss=layout.HELD_OUT_LOSS,
         answers=layout.ANSWERS,
@@ -19,16 +45,8 @@ rule evaluate_model:
     resources:
         gpu=gpus(settings.generation.gpus),
     params:
-        spec=spec(
-            loading=settings.base_model.loading(),
-            tags=settings.prompts.only("seed_tag", "augmented_tag", "answer_tag"),
-            sampling=settings.evaluation.sampling,
-            max_answers=settings.evaluation.max_answers,
-            generation=settings.generation,
-            limits=settings.limits,
-            random_seed=settings.random_seed,
-        ),
-        sources=source_state(template("forward")),
+        spec=evaluation_spec,
+        sources=evaluation_sources,
         code=code_digest("evaluate_model", settings.generation),
         call=call("evaluate_model", generation=settings.generation, limits=settings.limits),
     shell:

@@ -3,7 +3,7 @@
 Needs: a trained model, what it learnt from, and what was measured of it. Gives: a folder of its own with a card.
 """
 
-PACKAGED_MODELS = expand(layout.MODEL, model=["backward", *MODELS] if ITERATIONS else MODELS)
+PACKAGED_MODELS = expand(layout.MODEL, model=TRAINED_MODELS)
 
 
 def compared(model):
@@ -26,7 +26,7 @@ def card_settings(wildcards):
     sections = {"training": training(wildcards).identity(), "random_seed": settings.random_seed}
     if wildcards.model != "M0":
         sections["augmentation"] = settings.augmentation.only("sampling")
-    if wildcards.model not in ("backward", "M0", "unselected"):
+    if wildcards.model not in ("backward", "M0", *CONTROLS):
         sections |= {"scoring": settings.scoring.only("sampling"), "selection": settings.selection.identity()}
     if task(wildcards) == "forward":
         sections |= {"prompts": prompt_tags(), "evaluation": settings.evaluation.only("sampling")}

@@ -47,7 +47,7 @@ rule write_costs:
             expand(layout.EXTRACTED_SEGMENTS, shard=SHARDS),
             layout.FUNNEL,
             layout.SEED,
-            expand(layout.TRAINING_LOG, model=[*(["backward"] if ITERATIONS else []), *MODELS]),
+            expand(layout.TRAINING_LOG, model=TRAINED_MODELS),
             expand([layout.INSTRUCTIONS, layout.CANDIDATES], shard=SHARDS) if ITERATIONS else [],
             expand([*SCORING_PARTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
             expand(layout.CURATED, iteration=ITERATIONS),
@@ -81,10 +81,8 @@ rule build_report:
         last_scores=expand(layout.SCORES, iteration=ITERATIONS[-1:], shard=SHARDS),
         curated=expand(layout.CURATED, iteration=ITERATIONS),
         audits=expand(layout.AUDIT_MEASURES, iteration=ITERATIONS),
-        backward_log=expand(layout.TRAINING_LOG, model="backward") if ITERATIONS else [],
-        backward_pairs=expand(layout.TRAINING_PAIRS, model="backward") if ITERATIONS else [],
-        training_logs=expand(layout.TRAINING_LOG, model=MODELS),
-        training_pairs=expand(layout.TRAINING_PAIRS, model=MODELS),
+        training_logs=expand(layout.TRAINING_LOG, model=TRAINED_MODELS),
+        training_pairs=expand(layout.TRAINING_PAIRS, model=TRAINED_MODELS),
         losses=expand(layout.HELD_OUT_LOSS, model=MODELS),
         answers=expand(layout.ANSWERS, model=MODELS),
         judgements=[layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],
@@ -96,7 +94,13 @@ rule build_report:
         layout.log_of("build_report"),
     localrule: True
     params:
-        spec=spec(settings=settings, models=MODELS, comparisons=COMPARISONS, random_seed=settings.random_seed),
+        spec=spec(
+            settings=settings,
+            models=MODELS,
+            trained_models=TRAINED_MODELS,
+            comparisons=COMPARISONS,
+            random_seed=settings.random_seed,
+        ),
         code=code_digest("build_report"),
         call=call("build_report"),
     shell:

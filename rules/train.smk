@@ -6,9 +6,11 @@ its training.
 
 
 def augmented_pairs(wildcards):
-    """What a model learns from besides the seed: nothing, its iteration's selection, or every candidate."""
+    """What a model learns from besides the seed: nothing, its iteration's selection, random or all candidates."""
     if wildcards.model == "unselected":
         return expand(layout.CANDIDATES, shard=SHARDS)
+    if wildcards.model == "random":
+        return layout.RANDOM_CANDIDATES
     if wildcards.model in ("backward", "M0"):
         return []
     return expand(layout.CURATED, iteration=wildcards.model[1:])
@@ -44,6 +46,24 @@ def training_spec(wildcards):
         limits=settings.limits,
         random_seed=settings.random_seed,
     )
+
+
+rule draw_random_candidates:
+    """Draw as many candidates by chance as the last iteration selects, for the control that learns from them."""
+    input:
+        candidates=expand(layout.CANDIDATES, shard=SHARDS),
+        curated=expand(layout.CURATED, iteration=ITERATIONS[-1:]),
+    output:
+        drawn=layout.RANDOM_CANDIDATES,
+    log:
+        layout.log_of("draw_random_candidates"),
+    localrule: True
+    params:
+        spec=spec(random_seed=settings.random_seed),
+        code=code_digest("draw_random_candidates"),
+        call=call("draw_random_candidates"),
+    shell:
+        STAGE
 
 
 rule train_model:

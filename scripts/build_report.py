@@ -28,6 +28,7 @@ class Spec(Slice):
 
     settings: dict[str, Any]
     models: list[str]
+    trained_models: list[str]
     comparisons: list[tuple[str, str]]
     random_seed: int
 
@@ -43,8 +44,6 @@ def build_report(
     last_scores: list[Input],
     curated: list[Input],
     audits: list[Input],
-    backward_log: Input | None,
-    backward_pairs: Input | None,
     training_logs: list[Input],
     training_pairs: list[Input],
     losses: list[Input],
@@ -67,9 +66,7 @@ def build_report(
     last_scores: the last iteration's scores of every shard, .jsonl.zst
     curated: selected pairs of every iteration, .jsonl.zst
     audits: audit of the scorers of every iteration, .json
-    backward_log: training table of the backward model, .tsv
-    backward_pairs: how many pairs it learnt from, .json
-    training_logs: training tables of the models, .tsv
+    training_logs: training tables of the trained models, .tsv
     training_pairs: how many pairs they learnt from, .json
     losses: held-out losses of every model, .json
     answers: answers of every model, .jsonl.zst
@@ -106,8 +103,7 @@ def build_report(
     survey = survey_candidates(_all_rows(candidates), wanted, seed)
     complete_samples(survey, segments, last_scores)
     answer_rows = {model: list(read_rows(path)) for model, path in zip(spec.models, answers, strict=True)}
-    logs = _by_model(backward_log, training_logs, spec.models)
-    pairs = _by_model(backward_pairs, training_pairs, spec.models)
+    logs, pairs = (zip(spec.trained_models, paths, strict=True) for paths in (training_logs, training_pairs))
     selection_names = [f"selection {number}" for number in range(1, len(iterations) + 1)]
     report = Report(
         seed=pair_lengths("seed", read_rows(seed_train)),
@@ -171,11 +167,6 @@ def _wanted(paths: Iterable[Path], samples: "dict[str, Sample]") -> "Iterator[tu
 def _all_rows(paths: Iterable[Path]) -> Iterator[Row]:
     for path in paths:
         yield from read_rows(path)
-
-
-def _by_model(backward: Path | None, others: list[Path], models: list[str]) -> list[tuple[str, Path]]:
-    """Files of trainings with the names of their models."""
-    return [*([("backward", backward)] if backward else []), *zip(models, others, strict=True)]
 
 
 def _losses(paths: list[Path], spec: Spec) -> "list[LossEstimate]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backtranslation.files import Row, read_rows, write_json, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
-from backtranslation.settings.base_model import ModelLoading
+from backtranslation.settings.base_model import HubName, ModelLoading
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Spec(Slice):
-    """Settings of this stage."""
+    """Settings of this stage; the base model as it is may have a name on the hub in place of a folder."""
 
     loading: ModelLoading
+    hub_name: HubName | None
     tags: Tags
     generation: Generation
     sampling: Sampling
@@ -37,9 +38,10 @@ class Spec(Slice):
 
 
 def evaluate_model(
-    model: Input,
+    model: Input | None,
     held_out: Input,
     prompt: Input,
+    chat_template: Input | None,
     loss: Output,
     answers: Output,
     spec: Spec,
@@ -47,19 +49,23 @@ def evaluate_model(
 ) -> None:
     """Measure the loss, told as seed pairs are told in training, then ask for answers.
 
-    model: folder of the model
+    model: folder of the model, if it is not on the hub
     held_out: held-out pairs, .jsonl.zst
     prompt: template that shows an instruction, .jinja
+    chat_template: for a base model that has none, .jinja
     loss: losses, .json
     answers: answers, .jsonl.zst
     """
     from backtranslation.method.evaluation import answer_instructions
     from backtranslation.models.chat import with_user_turns
     from backtranslation.models.engine import load_engine
+    from backtranslation.models.loading import locate_model
     from backtranslation.models.prompts import PromptSet
 
-    prompts = PromptSet(Prompts(forward=str(prompt), **spec.tags.model_dump()))
-    engine, tokenizer = load_engine(spec.generation, str(model), spec.loading, prompts)
+    templates = {"forward": str(prompt)} | ({"chat_template": str(chat_template)} if chat_template else {})
+    prompts = PromptSet(Prompts.model_validate(templates | spec.tags.model_dump()))
+    measured = locate_model(model, spec.hub_name, spec.loading)
+    engine, tokenizer = load_engine(spec.generation, measured.path, measured, prompts)
     pairs = list(read_rows(held_out))
     as_seed = with_user_turns(tokenizer, prompts.forward_turn("seed"))
     write_json(loss, measure_loss(engine, as_seed, pairs, workplace.folder / "losses.jsonl", spec.limits))

@@ -15,7 +15,7 @@ from backtranslation.files import Row, read_rows, write_json
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.process import StoppedError
 from backtranslation.jobs.stage import run_stage
-from backtranslation.settings.base_model import BaseModelSettings, HubName, ModelLoading
+from backtranslation.settings.base_model import HubName, ModelLoading
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import SettingsError, Slice
@@ -72,7 +72,7 @@ def train_model(
     from backtranslation.jobs.checkpoints import latest_checkpoint
     from backtranslation.jobs.trackers import open_trackers
     from backtranslation.models.chat import with_user_turns
-    from backtranslation.models.loading import load_tokenizer
+    from backtranslation.models.loading import load_tokenizer, locate_model
     from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
@@ -89,7 +89,7 @@ def train_model(
 
     templates = {spec.task: str(prompt), "chat_template": str(chat_template)}
     prompts = PromptSet(Prompts.model_validate(templates | spec.tags.model_dump()))
-    start = base_model(base, spec)
+    start = locate_model(base, spec.hub_name, spec.loading)
     tokenizer = load_tokenizer(start.path, start, prompts)
     learnt: list[EncodedPair] = []
     counts: dict[str, Row] = {}
@@ -107,15 +107,6 @@ def train_model(
     except TrainingError as error:
         raise TrainingError(f"config: training.{spec.task}: {error}") from None
     write_json(pairs, counts)  # in every process, and the same
-
-
-def base_model(folder: Path | None, spec: Spec) -> BaseModelSettings:
-    """Where the base model is, and how it is loaded."""
-    if folder is not None:
-        return BaseModelSettings(path=str(folder), **spec.loading.model_dump())
-    if spec.hub_name is None:
-        raise SettingsError("--base is missing, and the spec names no model on the hub")
-    return BaseModelSettings(**spec.hub_name.model_dump(), **spec.loading.model_dump())
 
 
 def accepted_rows(paths: list[Path]) -> Iterator[Row]:

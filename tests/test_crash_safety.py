@@ -583,7 +583,7 @@ SMALL = {
     "scoring": {"max_unparsable_share": 1.0, "sampling": {"max_new_tokens": 40}},
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 20},
     "generation": {"batch_tokens": 1500},
-    "evaluation": {"unselected_control": False, "max_answers": 2, "sampling": {"max_new_tokens": 16}},
+    "evaluation": {"controls": [], "max_answers": 2, "sampling": {"max_new_tokens": 16}},
     "iterations": 1,
 }
 RESUMED = {

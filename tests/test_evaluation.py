@@ -174,19 +174,26 @@ def test_answers_to_different_instructions_cannot_be_judged(loaded: Loaded, tmp_
 def test_scripts_measure_answer_and_judge(
     base: BaseModelSettings, model_folder: Callable[[str], Path], judge_settings: Prompts, tmp_path: Path
 ) -> None:
-    """The model has a chat template of its own, as trained models do; the judge, a base model, is given one."""
+    """The model has a chat template of its own, as trained models do; base models (untouched, judge) are given one."""
     write_rows(tmp_path / "held_out.jsonl.zst", PAIRS)
     slices = {"loading": base.loading(), "generation": Generation(), "limits": Limits()}
     tags = judge_settings.only(*Tags.model_fields)
-    _run("evaluate_model", tmp_path, "--spec", spec(**slices, tags=tags, sampling=SAMPLING, max_answers=4,
-         random_seed=1), "--model", str(model_folder("qwen")), "--held-out", "held_out.jsonl.zst",
-         "--prompt", judge_settings.forward, "--loss", "loss.json", "--answers", "answers.jsonl.zst")  # fmt: skip
+    evaluation = spec(**slices, hub_name=None, tags=tags, sampling=SAMPLING, max_answers=4, random_seed=1)
+    _run("evaluate_model", tmp_path, "--spec", evaluation, "--model", str(model_folder("qwen")),
+         "--held-out", "held_out.jsonl.zst", "--prompt", judge_settings.forward, "--loss", "loss.json",
+         "--answers", "answers.jsonl.zst")  # fmt: skip
     loss = json.loads((tmp_path / "loss.json").read_text())
     assert [pair["id"] for pair in loss["pairs"]] == [pair["id"] for pair in PAIRS]
     assert loss["tokens"] == sum(pair["tokens"] for pair in loss["pairs"])
     assert 0 < loss["loss"] < math.inf
     answered = [row["id"] for row in read_rows(tmp_path / "answers.jsonl.zst")]
     assert answered == [pair["id"] for pair in PAIRS[:4]]
+
+    _run("evaluate_model", tmp_path, "--spec", evaluation, "--model", base.path, "--chat-template",
+         judge_settings.chat_template, "--held-out", "held_out.jsonl.zst", "--prompt", judge_settings.forward,
+         "--loss", "untouched.json", "--answers", "untouched.jsonl.zst")  # fmt: skip
+    untouched = json.loads((tmp_path / "untouched.json").read_text())
+    assert untouched["tokens"] > 0 and untouched["loss"] != loss["loss"]
 
     _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
          "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst", "--prompt", judge_settings.judge,

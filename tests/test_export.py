@@ -185,6 +185,13 @@ def test_the_backward_model_and_the_control_have_training_sets_too(
     control = layout.locate(copied_results, layout.TRAINING_PAIRS, model="unselected")
     write_json(control, {"seed": nothing, "augmented": nothing})
     accepted = [row["id"] for row in rows_of(copied_results, layout.CANDIDATES) if row["rejection"] is None]
+    write_json(
+        layout.locate(copied_results, layout.TRAINING_PAIRS, model="random"), {"seed": nothing, "augmented": nothing}
+    )
+    drawn = [row for row in rows_of(copied_results, layout.CANDIDATES) if row["rejection"] is None][::2]
+    write_rows(layout.locate(copied_results, layout.RANDOM_CANDIDATES), drawn)
+    pairs = list(export_rows.training_pairs(run, "random", show))[len(seed) :]
+    assert [pair.origin["id"] for pair in pairs] == [row["id"] for row in drawn]
     pairs = list(export_rows.training_pairs(run, "unselected", show))[len(seed) :]
     assert [pair.origin["id"] for pair in pairs] == accepted
     assert {pair.origin["score"] for pair in pairs} == {None}

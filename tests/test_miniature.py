@@ -179,13 +179,15 @@ def test_measures_of_candidates_and_selections() -> None:
 
 
 def test_measures_of_answers_compare_the_last_model() -> None:
-    rights = {"M0": [False] * 50 + [True] * 50, "M1": [True] * 100, "unselected": [True] * 90 + [False] * 10}
+    control = [True] * 90 + [False] * 10
+    rights = {"M0": [False] * 50 + [True] * 50, "M1": [True] * 100, "untouched": [False] * 100, "unselected": control}
     measures = measure_answers(rights, 1)
     by_name = {(m.measure, m.model_or_iteration): m for m in measures}
     assert by_name["right answers", "M0"].value == 0.5
     ahead = by_name["difference in right answers", "M1 - M0"]
     assert ahead.value == 0.5 and 0.39 < ahead.low < ahead.value < ahead.high < 0.61
     assert by_name["difference in right answers", "M1 - unselected"].value == pytest.approx(0.1)
+    assert by_name["difference in right answers", "M1 - untouched"].value == 1
     assert [m.measure for m in measure_answers({"M0": [True]}, 1)] == ["right answers"]
 
 

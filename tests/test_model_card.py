@@ -80,6 +80,7 @@ def test_numbers_sources_and_settings_stand_in_the_card() -> None:
         ("M0", "it learnt from human-written pairs alone"),
         ("M3", "and from the candidates that M2 selected"),
         ("unselected", "every candidate, unselected: a control"),
+        ("random", "drawn by chance: a control"),
     ],
 )
 def test_a_card_says_what_kind_of_model_it_is(model: str, words: str) -> None:

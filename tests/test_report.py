@@ -151,15 +151,18 @@ def build(
         "held-out": ["seed.jsonl.zst"], "candidates": ["candidates.jsonl.zst"], "segments": ["segments.jsonl.zst"],
         "funnel": ["funnel.tsv"], "scores": ["scores.parquet"], "last-scores": ["scores.jsonl.zst"],
         "curated": ["curated.jsonl.zst"], "audits": ["audit-1.json", "audit-2.json"],
-        "backward-log": ["log.tsv"], "training-logs": ["log.tsv", "log.tsv"],
-        "backward-pairs": ["pairs.json"], "training-pairs": ["pairs.json", "pairs.json"],
+        "training-logs": ["log.tsv"] * 3, "training-pairs": ["pairs.json"] * 3,
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
         "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"], "costs": ["costs.json"],
         "store": [f"{name}/store"], "page": [f"{name}/index.html"],
     }  # fmt: skip
     given |= {option.replace("_", "-"): values for option, values in options.items()}
     comparisons = [("M1", "M0")] if given["judgements"] else []
-    settings = spec(settings=minimal_settings(EVIL), models=list(models), comparisons=comparisons, random_seed=1)
+    trained = [*(["backward"] if given["candidates"] else []), *models]
+    settings = spec(
+        settings=minimal_settings(EVIL), models=list(models), trained_models=trained, comparisons=comparisons,
+        random_seed=1,
+    )  # fmt: skip
     command = [sys.executable, str(ROOT / "scripts/build_report.py"), "--spec", settings]
     for option, values in given.items():
         command += [f"--{option}", *values]
@@ -205,7 +208,7 @@ def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
 def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     done = build(
         run, "small", models=("M0",), candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
-        audits=[], backward_log=[], backward_pairs=[], judgements=[], truth=[], training_logs=["log.tsv"],
+        audits=[], judgements=[], truth=[], training_logs=["log.tsv"],
         training_pairs=["pairs.json"], losses=["M0.json"],
         answers=["M0.answers.jsonl.zst"],
     )  # fmt: skip

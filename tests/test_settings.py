@@ -10,7 +10,7 @@ from helpers.configurations import CONFIGS, ROOT, leaves, smallest
 from backtranslation.settings.base_model import BaseModelSettings, HubName, name_on_hub
 from backtranslation.settings.corpus import Deduplication
 from backtranslation.settings.generation import Generation
-from backtranslation.settings.run import json_schema, load_settings, model_names
+from backtranslation.settings.run import comparisons, json_schema, load_settings, model_names, trained_models
 from backtranslation.settings.slices import SettingsError, Slice, spec
 from backtranslation.settings.training import Training
 
@@ -166,12 +166,27 @@ def test_faults_in_the_miniature_name_their_key(miniature: dict[str, object], me
 
 
 @pytest.mark.parametrize(
-    ("iterations", "control", "names"),
-    [(0, True, ["M0"]), (1, False, ["M0", "M1"]), (2, True, ["M0", "M1", "M2", "unselected"])],
+    ("iterations", "controls", "names", "compared"),
+    [
+        (0, ["unselected", "random"], ["M0"], []),
+        (0, ["random", "untouched"], ["M0", "untouched"], [("M0", "untouched")]),
+        (1, [], ["M0", "M1"], [("M1", "M0")]),
+        (
+            2,
+            ["unselected", "untouched", "random"],
+            ["M0", "M1", "M2", "untouched", "random", "unselected"],
+            [("M1", "M0"), ("M2", "M1"), ("M2", "M0"), ("M2", "untouched"), ("M2", "random"), ("M2", "unselected")],
+        ),
+    ],
 )
-def test_model_names(iterations: int, control: bool, names: list[str]) -> None:
-    settings = load_settings(smallest(iterations=iterations, evaluation={"unselected_control": control}))
+def test_the_last_model_is_compared_with_the_first_and_with_every_control(
+    iterations: int, controls: list[str], names: list[str], compared: list[tuple[str, str]]
+) -> None:
+    settings = load_settings(smallest(iterations=iterations, evaluation={"controls": controls}))
     assert model_names(settings) == names
+    assert comparisons(settings) == compared
+    trained = [name for name in names if name != "untouched"]
+    assert trained_models(iterations, settings.evaluation) == (["backward", *trained] if iterations else trained)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -30,6 +30,7 @@ REDUCED = {
     # What is learnt in two passes over 40 pairs is little: the numbers are not looked at, only that they are made.
     "scoring": {"max_unparsable_share": 1.0},
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 40},
+    "evaluation": {"controls": ["untouched", "random", "unselected"]},
 }
 
 ON_GPU = set(model_stages())
@@ -178,8 +179,11 @@ def test_whole_loop_in_a_reduced_size(tmp_path: Path, snakemake: Snakemake, monk
     shards = [results / "segments" / f"miniature-pages-{number}.jsonl.zst" for number in (1, 2)]
     texts = {row["id"]: row["text"] for shard in shards for row in read_rows(shard)}
     assert all(row["response"] == texts[row["id"]] for row in curated), "a curated response is its segment, verbatim"
-    for model in ("backward", "M0", "M1", "M2", "unselected"):
+    for model in ("backward", "M0", "M1", "M2", "random", "unselected"):
         assert (results / "models" / model / "model.safetensors").is_file()
+    assert not (results / "models" / "untouched").exists() and not (results / "trained" / "untouched").exists()
+    drawn = list(read_rows(results / "controls" / "random.jsonl.zst"))
+    assert len(drawn) == len(curated) and {row["id"] for row in drawn} != {row["id"] for row in curated}
 
     manifests = [json.loads(path.read_text()) for path in results.glob("store/results/*/*/manifest.json")]
     assert {made["stage"] for made in manifests if made["gpu_seconds"] > 0} == ON_GPU

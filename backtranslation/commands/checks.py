@@ -31,7 +31,7 @@ from backtranslation.settings.generation import ENGINES, Generation
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.miniature import Miniature
 from backtranslation.settings.prompts import PROMPT_FILES, Prompts
-from backtranslation.settings.run import forward_models, generated_files, read_sections
+from backtranslation.settings.run import generated_files, read_sections, trained_models
 from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, Pairs, SeedPairs
 from backtranslation.settings.selection import SCORES_OF, Selection
@@ -235,7 +235,7 @@ def model_faults(
     base_model: BaseModelSettings, evaluation: Evaluation, training: Trainings, results: str, iterations: int
 ) -> Iterator[str]:
     """Whether the models can be loaded, and whether the disk has room for those that are not trained yet."""
-    names = [*forward_models(iterations, evaluation), *(["backward"] if iterations else [])]
+    names = trained_models(iterations, evaluation)
     missing = [name for name in names if not locate(results, TRAINED_MODEL, model=name).exists()]
     if missing or looks_like_folder(base_model.path):
         base = inspect_model(base_model.path, base_model.revision)

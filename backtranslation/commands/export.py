@@ -20,7 +20,7 @@ from backtranslation.jobs.manifests import Manifest, digest_cache
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.jobs.process import start_job
 from backtranslation.settings.prompts import Tags
-from backtranslation.settings.run import Settings, comparisons, model_names
+from backtranslation.settings.run import Settings, comparisons, model_names, trained_models
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.training import Training
 from backtranslation.shipped import find_file
@@ -138,8 +138,8 @@ def iteration_of(settings: Settings, given: int | None) -> int:
 
 
 def model_of(settings: Settings, given: str | None) -> str:
-    """The model that is meant, by default that of the last iteration. Raises UserError if the run has none such."""
-    names = [*(["backward"] if settings.iterations else []), *model_names(settings)]
+    """The model that is meant, by default that of the last iteration. Raises UserError if the run trains none such."""
+    names = trained_models(settings.iterations, settings.evaluation)
     if given is not None and given not in names:
         raise UserError(f"--model {given}: this run has {', '.join(names)}")
     return given or f"M{settings.iterations}"

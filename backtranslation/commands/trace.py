@@ -20,6 +20,7 @@ from backtranslation.files import Row, open_binary
 from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder, result_folders
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.models.engine import row_seed
+from backtranslation.settings.evaluation import CONTROLS
 from backtranslation.settings.selection import COLUMNS
 
 # Where an unknown id is looked for: the files of the shards, those with the shortest rows first.
@@ -241,6 +242,8 @@ def _made(results: Path, path: Path) -> Manifest | None:
 
 def _input_model(results: Path, manifest: Manifest) -> Model:
     """The model that a result was made with: the training whose weights they were, whatever its path names now."""
+    if "model" not in manifest.inputs:  # the base model as it is, on the hub
+        return Model(manifest.spec["hub_name"]["path"], None)
     record = manifest.inputs["model"][0]
     trainings = _results_of(layout.locate(results, layout.STORE), "train_model")
     key = next((made.key for made in trainings if made.outputs["model"][0].digest == record.digest), None)
@@ -269,7 +272,10 @@ def _training_sets(results: Path, row_id: str, shard: str | None) -> Iterator[Tr
 
 def _stored_training_files(store: Path) -> dict[str, Path]:
     """The stored files that a model can learn from, by the digest of their content."""
-    outputs = {"prepare_seed": "train", "select_candidates": "curated", "filter_instructions": "candidates"}
+    outputs = {
+        "prepare_seed": "train", "select_candidates": "curated", "filter_instructions": "candidates",
+        "draw_random_candidates": "drawn",
+    }  # fmt: skip
     return {
         record.digest: result_folder(store, stage, manifest.key) / record.file
         for stage, output in outputs.items()
@@ -296,8 +302,8 @@ def _holds(path: Path | None, row_id: str) -> bool | None:
 
 
 def _model_order(name: str) -> tuple[bool, list[int], str]:
-    """Sorts backward, M0, M1, ..., M10, unselected."""
-    return name == "unselected", [int(number) for number in re.findall(r"\d+", name)], name
+    """Sorts backward, M0, M1, ..., M10, and the controls."""
+    return name in CONTROLS, [int(number) for number in re.findall(r"\d+", name)], name
 
 
 # For people

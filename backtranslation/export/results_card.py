@@ -80,6 +80,8 @@ def _configs(
             _config("instructions", INSTRUCTION, layout.INSTRUCTIONS, shard="*"),
             _config("candidates", {**PAIR, "rejection": "string"}, layout.CANDIDATES, shard="*"),
         ]
+    if "random" in models:
+        configs.append(_config("random-candidates", PAIR, layout.RANDOM_CANDIDATES))
     for number in iterations:
         if asks_for_scores:
             configs.append(

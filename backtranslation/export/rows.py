@@ -81,15 +81,17 @@ def training_pairs(run: Run, model: str, show: Mapping[str, Callable[[str], str]
 
 
 def augmented_files(run: Run, model: str) -> list[Path]:
-    """What a model learns from besides the seed: nothing, its iteration's selection, or every candidate."""
+    """What a model learns from besides the seed: nothing, its iteration's selection, random or all candidates."""
     if model == "unselected":
         return run.files(layout.CANDIDATES)
+    if model == "random":
+        return [run.file(layout.RANDOM_CANDIDATES)]
     iteration = iteration_of(model)
     return [run.file(layout.CURATED, iteration=iteration)] if iteration else []
 
 
 def iteration_of(model: str) -> int | None:
-    """The iteration whose selection a model learnt from: none for backward, unselected, and M0."""
+    """The iteration whose selection a model learnt from: none for backward, M0, and the controls."""
     return int(model[1:]) or None if model[1:].isdigit() else None
 
 

@@ -16,8 +16,6 @@ from backtranslation.report.statistics import Floats, bootstrap_draws, estimate
 
 Row = dict[str, Any]
 
-CONTROL = "unselected"
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -109,15 +107,15 @@ def measure_selection(
 
 
 def measure_answers(rights: Mapping[str, Sequence[bool]], random_seed: int) -> list[Measure]:
-    """Share of right answers of every model (`rights` in the order of training: M0, M1, ..., then `unselected`).
+    """Share of right answers of every model (`rights` in the order of training: M0, M1, ..., then the controls).
 
-    Also how far the last model is ahead of M0, unless it is M0, and of `unselected`, if there is one.
+    Also how far the last model is ahead of M0, unless it is M0, and of every control.
     """
     measures = [share("right answers", model, right) for model, right in rights.items()]
-    last = [model for model in rights if model != CONTROL][-1]
-    measures += [
-        _difference(last, other, rights, random_seed) for other in ("M0", CONTROL) if other in rights and other != last
-    ]
+    numbered = [model for model in rights if model.startswith("M")]
+    others = ["M0", *(model for model in rights if model not in numbered)]
+    last = numbered[-1]
+    measures += [_difference(last, other, rights, random_seed) for other in others if other != last]
     return measures
 
 

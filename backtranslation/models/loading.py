@@ -6,6 +6,7 @@ Weights are read as safetensors. Knows nothing of what the models are used for.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -17,7 +18,7 @@ from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.models.chat import prepare_tokenizer
 from backtranslation.models.prompts import PromptSet
-from backtranslation.settings.base_model import BaseModelSettings, ModelLoading
+from backtranslation.settings.base_model import BaseModelSettings, HubName, ModelLoading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -58,6 +59,18 @@ def resolve_precision(precision: Precision) -> torch.dtype:
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def locate_model(folder: Path | None, hub_name: HubName | None, loading: ModelLoading) -> BaseModelSettings:
+    """Where a model is, and how it is loaded: a folder that a job was given, or else one on the hub.
+
+    Raises ModelError if the job was given neither.
+    """
+    if folder is not None:
+        return BaseModelSettings(path=str(folder), **loading.model_dump())
+    if hub_name is None:
+        raise ModelError("the job was given no model: neither a folder, nor a name on the hub in its spec")
+    return BaseModelSettings(**hub_name.model_dump(), **loading.model_dump())
 
 
 def load_tokenizer(path: str, loading: ModelLoading, prompts: PromptSet) -> "PreTrainedTokenizerBase":

@@ -17,6 +17,10 @@ from huggingface_hub import ModelCardData
 from backtranslation.report.statistics import Comparison, Estimate, LossEstimate
 
 PAPER = "arxiv:2308.06259"
+CONTROL_PAIRS = {
+    "random": "as many candidates as the last iteration selects, drawn by chance",
+    "unselected": "every candidate, unselected",
+}
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,9 @@ def _describe(card: ModelCard) -> str:
         return "writes the instruction that a text answers"
     if card.model == "M0":
         return "answers instructions; it learnt from human-written pairs alone"
-    if card.model == "unselected":
+    if card.model in CONTROL_PAIRS:
         return (
-            "answers instructions; it learnt from human-written pairs and from every candidate, unselected: a control,"
+            f"answers instructions; it learnt from human-written pairs and from {CONTROL_PAIRS[card.model]}: a control,"
             " to show what selection is worth"
         )
     scorer = f"M{int(card.model.removeprefix('M')) - 1}"

@@ -1,9 +1,14 @@
 """Settings of step 7: what is measured on the held-out pairs."""
 
+from typing import Literal, get_args
+
 from pydantic import Field
 
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.slices import PositiveInt, Slice
+
+Control = Literal["untouched", "random", "unselected"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
 class Evaluation(Slice):
@@ -13,8 +18,11 @@ class Evaluation(Slice):
     judge: str | None = Field(
         None, description="the model that compares two answers: a folder, or a name on the Hugging Face hub; null: M0"
     )
-    unselected_control: bool = Field(
-        False, description="also train a model on the seed and all candidates, to show what the selection is worth"
+    controls: list[Control] = Field(
+        [],
+        description="models to compare the last one with: untouched, the base model as it is; random, trained on the "
+        "seed and as many candidates as the last iteration selects, drawn by chance; unselected, on the seed and all "
+        "candidates",
     )
     max_answers: PositiveInt | None = Field(
         None, description="answer and judge only so many held-out instructions; null: all"

@@ -14,7 +14,7 @@ from backtranslation.settings.audit import Audit
 from backtranslation.settings.augmentation import Augmentation
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.corpus import Corpus
-from backtranslation.settings.evaluation import Evaluation
+from backtranslation.settings.evaluation import CONTROLS, Evaluation
 from backtranslation.settings.generation import Generation
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.miniature import Miniature, miniature_files
@@ -270,21 +270,26 @@ def json_schema() -> str:
 
 
 def model_names(settings: Settings) -> list[str]:
-    """Forward models in the order of the method, the control last."""
+    """Forward models in the order of the method, the controls last; without iterations, only untouched can be one."""
     return forward_models(settings.iterations, settings.evaluation)
 
 
 def comparisons(settings: Settings) -> list[tuple[str, str]]:
-    """Whose answers are compared: every model with the one before it, the last also with M0 and with the control."""
-    rounds = range(1, settings.iterations + 1)
-    others = [name for name in ("M0", "unselected") if name in model_names(settings) and settings.iterations]
-    pairs = [(f"M{number}", f"M{number - 1}") for number in rounds]
-    return list(dict.fromkeys([*pairs, *((f"M{settings.iterations}", other) for other in others)]))
+    """Whose answers are compared: every model with the one before it, the last also with M0 and with every control."""
+    last = f"M{settings.iterations}"
+    pairs = [(f"M{number}", f"M{number - 1}") for number in range(1, settings.iterations + 1)]
+    others = [name for name in model_names(settings) if name == "M0" or name in CONTROLS]
+    return list(dict.fromkeys([*pairs, *((last, other) for other in others if other != last)]))
+
+
+def trained_models(iterations: int, evaluation: Evaluation) -> list[str]:
+    """All models that are trained: the backward model first, where there are iterations, then the forward models."""
+    forward = [name for name in forward_models(iterations, evaluation) if name != "untouched"]
+    return ["backward", *forward] if iterations else forward
 
 
 def forward_models(iterations: int, evaluation: Evaluation) -> list[str]:
-    """The same, from the sections that say it."""
-    names = [f"M{iteration}" for iteration in range(iterations + 1)]
-    if evaluation.unselected_control and iterations:
-        names.append("unselected")
-    return names
+    """The models of a run that answer instructions, as `model_names` gives them, from the sections that say it."""
+    possible = CONTROLS if iterations else ("untouched",)
+    models = [f"M{iteration}" for iteration in range(iterations + 1)]
+    return models + [name for name in possible if name in evaluation.controls]

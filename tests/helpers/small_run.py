@@ -35,7 +35,7 @@ SMALL = {
     "selection": {"by": "expected", "threshold": 1.0, "top_n": 25},
     # The size of batches follows the memory at hand otherwise, and rounding follows the size of batches.
     "generation": {"batch_tokens": 4096},
-    "evaluation": {"unselected_control": False, "sampling": {"max_new_tokens": 16}},
+    "evaluation": {"controls": [], "sampling": {"max_new_tokens": 16}},
 }
 
 # Stands in the environment of every run, as the token of a user of the hub does.
