@@ -89,6 +89,7 @@ rule filter_instructions:
     input:
         "results/segments/{shard}.jsonl.zst",
         "results/instructions/{shard}.jsonl.zst",
+        "results/seed/held_out.jsonl.zst",
         "prompt.jinja",
     output:
         "results/candidates/{shard}.jsonl.zst",

@@ -1,6 +1,6 @@
 """Step 4: segments -> candidates; the backward model writes one instruction for every segment.
 
-Needs: the segments of every shard, and the backward model. Gives: the candidates of every shard.
+Needs: the segments of every shard, the backward model, and the held-out pairs, whose instructions are not to be repeated. Gives: the candidates of every shard.
 """
 
 
@@ -37,6 +37,7 @@ rule filter_instructions:
     input:
         segments=layout.SEGMENTS,
         instructions=layout.INSTRUCTIONS,
+        held_out=layout.HELD_OUT,
         prompt=template("backward"),
     output:
         candidates=layout.CANDIDATES,
@@ -44,7 +45,7 @@ rule filter_instructions:
         layout.log_of("filter_instructions", "{shard}"),
     localrule: True
     params:
-        spec=spec(filters=settings.augmentation.filters),
+        spec=spec(filters=settings.augmentation.filters, decontamination=settings.corpus.decontamination),
         sources=source_state(template("backward")),
         code=code_digest("filter_instructions"),
         call=call("filter_instructions"),

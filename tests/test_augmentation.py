@@ -3,8 +3,10 @@
 import pytest
 from helpers.languages import LANGUAGES, Language
 
+from backtranslation.corpus.decontamination import ContaminationFinder
 from backtranslation.method.augmentation import build_candidate, rejection_reason, shared_ngrams
 from backtranslation.settings.augmentation import InstructionFilters
+from backtranslation.settings.corpus import Decontamination
 
 SEGMENT = "Water the fern twice a week in summer and keep its soil moist, but never let it stand in water."
 TEMPLATE = "Here is an answer. Write the question or instruction that it answers best.\n\n{{ response }}"
@@ -59,3 +61,33 @@ def test_candidate_keeps_the_segment_verbatim() -> None:
         "response": SEGMENT,
         "rejection": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("How do I look after a fern?", None),
+        ("HOW often, in summer, should one water a fern?", "overlaps_held_out"),
+        ("Please tell me: how often in summer should one water a fern that stands inside?", "overlaps_held_out"),
+        ("How often in summer should one mist a fern?", None),
+        ("Describe ferns for me", None),  # a held-out text of three words says nothing
+        ("Name a plant that never needs any water at all in the driest of all rooms", "overlaps_held_out"),
+    ],
+)
+def test_an_instruction_that_repeats_a_held_out_text_is_rejected(raw: str, reason: str | None) -> None:
+    held_out = [
+        "How often in summer should one water a fern?",
+        "Describe ferns for",
+        "Name a plant that never needs any",
+    ]
+    contamination = ContaminationFinder(held_out, Decontamination())
+    segment, generated = {"id": "s1", "text": SEGMENT}, {"raw": raw, "finished": True, "failure": None}
+    assert build_candidate(segment, generated, TEMPLATE, InstructionFilters(), contamination)["rejection"] == reason
+
+
+def test_another_reason_to_reject_comes_before_an_overlap() -> None:
+    contamination = ContaminationFinder([SEGMENT[:60]], Decontamination())
+    segment, generated = {"id": "s1", "text": SEGMENT}, {"raw": SEGMENT[:60], "finished": False, "failure": None}
+    assert (
+        build_candidate(segment, generated, TEMPLATE, InstructionFilters(), contamination)["rejection"] == "unfinished"
+    )

@@ -33,6 +33,7 @@ from backtranslation.models.pairs import EncodedPair, encode_forward, encode_usa
 from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.settings.augmentation import InstructionFilters
 from backtranslation.settings.base_model import BaseModelSettings
+from backtranslation.settings.corpus import Decontamination
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
@@ -208,7 +209,10 @@ def test_a_segment_too_long_for_the_backward_model_is_a_rejected_candidate(
     assert list(written) == ["short", "endless"] and written["short"]["failure"] is None
     nothing = {"raw": "", "tokens": 0, "finished": False, "failure": "prompt_too_long"}
     assert written["endless"] == {"id": "endless", **nothing}
-    compute("filter_instructions", tmp_path, {"filters": InstructionFilters()}, candidates=candidates, **files)
+    write_rows(tmp_path / "held_out.jsonl.zst", [])
+    files["held_out"] = tmp_path / "held_out.jsonl.zst"
+    filters = {"filters": InstructionFilters(), "decontamination": Decontamination()}
+    compute("filter_instructions", tmp_path, filters, candidates=candidates, **files)
     rejected = {"instruction": "", "response": ENDLESS, "rejection": "prompt_too_long"}
     assert rows_of(candidates)["endless"] == {"id": "endless", **rejected}
 

@@ -5,6 +5,7 @@ Knows nothing of how text is generated.
 
 from collections.abc import Iterator
 
+from backtranslation.corpus.decontamination import ContaminationFinder
 from backtranslation.corpus.ngrams import words
 from backtranslation.files import Row
 from backtranslation.settings.augmentation import InstructionFilters
@@ -12,15 +13,24 @@ from backtranslation.settings.augmentation import InstructionFilters
 NGRAM = 4
 
 
-def build_candidate(segment: Row, generated: Row, backward_template: str, filters: InstructionFilters) -> Row:
+def build_candidate(
+    segment: Row,
+    generated: Row,
+    backward_template: str,
+    filters: InstructionFilters,
+    contamination: ContaminationFinder | None = None,
+) -> Row:
     """Join a segment with the instruction written for it: {"id", "instruction", "response", "rejection"}.
 
-    Where the backward model could not be asked, the instruction is empty and the reason is that.
+    Where the backward model could not be asked, the instruction is empty and the reason is that. An instruction that
+    can be used, but overlaps with a held-out text (`contamination`), is rejected too.
     """
     instruction = generated["raw"].strip()
     reason = generated["failure"] or rejection_reason(
         instruction, generated["finished"], segment["text"], backward_template, filters
     )
+    if reason is None and contamination and contamination.is_contaminated(instruction):
+        reason = "overlaps_held_out"
     return {"id": segment["id"], "instruction": instruction, "response": segment["text"], "rejection": reason}
 
 

@@ -102,14 +102,12 @@ class Deduplication(Slice):
 
 
 class Decontamination(Slice):
-    """Segments that overlap with the held-out pairs are dropped."""
+    """Segments and generated instructions that overlap with the held-out pairs are dropped."""
 
     ngram: PositiveInt = Field(
         8, description="words per n-gram; shorter texts are compared as a whole if they have 4 words or more"
     )
-    max_overlap: Share = Field(
-        0.5, description="largest share of the n-grams of a held-out text that a segment may have"
-    )
+    max_overlap: Share = Field(0.5, description="largest share of the n-grams of a held-out text that may occur in one")
 
 
 class Corpus(Slice):
