@@ -59,6 +59,9 @@ AUDIT_MEASURES = "<results>/iterations/{iteration}/audit/measures.json"
 # 7. Evaluation
 HELD_OUT_LOSS = "<results>/evaluation/losses/{model}.json"
 ANSWERS = "<results>/evaluation/{model}/answers.jsonl.zst"
+BACKWARD_LOSS = "<results>/evaluation/backward/loss.json"
+BACKWARD_INSTRUCTIONS = "<results>/evaluation/backward/instructions.jsonl.zst"
+ROUND_TRIP = "<results>/evaluation/backward/round_trip.json"
 JUDGEMENTS = "<results>/evaluation/judgements/{first}-vs-{second}.jsonl.zst"
 
 # 8. Model folders that people take

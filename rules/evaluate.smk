@@ -1,6 +1,7 @@
 """Step 7: models -> held-out loss, answers, and pairwise judgements in both orders.
 
-Needs: the models and the held-out pairs. Gives: losses and answers of every model, judgements of every comparison.
+Needs: the models and the held-out pairs. Gives: losses and answers of every model, judgements of every comparison; loss
+and instructions of the backward model, and whether these lead back to their responses.
 """
 
 
@@ -49,6 +50,66 @@ rule evaluate_model:
         sources=evaluation_sources,
         code=code_digest("evaluate_model", settings.generation),
         call=call("evaluate_model", generation=settings.generation, limits=settings.limits),
+    shell:
+        STAGE
+
+
+rule evaluate_backward_model:
+    """Measure the loss of the backward model on the held-out pairs, and let it write instructions for some of them."""
+    input:
+        model=expand(layout.TRAINED_MODEL, model="backward"),
+        held_out=layout.HELD_OUT,
+        prompt=template("backward"),
+    output:
+        loss=layout.BACKWARD_LOSS,
+        instructions=layout.BACKWARD_INSTRUCTIONS,
+    log:
+        layout.log_of("evaluate_backward_model"),
+    threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
+    params:
+        spec=spec(
+            loading=settings.base_model.loading(),
+            sampling=settings.augmentation.sampling,
+            filters=settings.augmentation.filters,
+            generation=settings.generation,
+            limits=settings.limits,
+            backward_pairs=settings.evaluation.backward_pairs,
+            random_seed=settings.random_seed,
+        ),
+        sources=source_state(template("backward")),
+        code=code_digest("evaluate_backward_model", settings.generation),
+        call=call("evaluate_backward_model", generation=settings.generation, limits=settings.limits),
+    shell:
+        STAGE
+
+
+rule measure_round_trip:
+    """Measure whether these instructions lead back to their responses, by the likelihood of M0."""
+    input:
+        model=expand(layout.TRAINED_MODEL, model="M0"),
+        instructions=layout.BACKWARD_INSTRUCTIONS,
+        held_out=layout.HELD_OUT,
+        prompt=template("forward"),
+    output:
+        round_trip=layout.ROUND_TRIP,
+    log:
+        layout.log_of("measure_round_trip"),
+    threads: settings.resources.generation_threads
+    resources:
+        gpu=gpus(settings.generation.gpus),
+    params:
+        spec=spec(
+            loading=settings.base_model.loading(),
+            tags=settings.prompts.only("seed_tag", "augmented_tag", "answer_tag"),
+            generation=settings.generation,
+            limits=settings.limits,
+            random_seed=settings.random_seed,
+        ),
+        sources=source_state(template("forward")),
+        code=code_digest("measure_round_trip", settings.generation),
+        call=call("measure_round_trip", generation=settings.generation, limits=settings.limits),
     shell:
         STAGE
 

@@ -53,6 +53,7 @@ rule write_costs:
             expand(layout.CURATED, iteration=ITERATIONS),
             expand(layout.AUDIT_MEASURES, iteration=ITERATIONS),
             expand(layout.HELD_OUT_LOSS, model=MODELS),
+            [layout.BACKWARD_LOSS, layout.ROUND_TRIP] if ITERATIONS else [],
             [layout.JUDGEMENTS.format(first=first, second=second) for first, second in COMPARISONS],
             layout.TRUTH_MEASURES if settings.miniature else [],
             PACKAGED_MODELS,

@@ -6,10 +6,8 @@ answer, and says so as its failure.
 """
 
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from backtranslation.files import Row, read_rows, write_json, write_rows
+from backtranslation.files import read_rows, write_json, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import HubName, ModelLoading
@@ -17,11 +15,6 @@ from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.limits import Limits
 from backtranslation.settings.prompts import Prompts, Tags
 from backtranslation.settings.slices import Slice
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from backtranslation.models.engine import Engine
 
 
 class Spec(Slice):
@@ -56,10 +49,11 @@ def evaluate_model(
     loss: losses, .json
     answers: answers, .jsonl.zst
     """
-    from backtranslation.method.evaluation import answer_instructions
+    from backtranslation.method.evaluation import answer_instructions, measure_losses
     from backtranslation.models.chat import with_user_turns
     from backtranslation.models.engine import load_engine
     from backtranslation.models.loading import locate_model
+    from backtranslation.models.pairs import encode_forward
     from backtranslation.models.prompts import PromptSet
 
     templates = {"forward": str(prompt)} | ({"chat_template": str(chat_template)} if chat_template else {})
@@ -68,26 +62,12 @@ def evaluate_model(
     engine, tokenizer = load_engine(spec.generation, measured.path, measured, prompts)
     pairs = list(read_rows(held_out))
     as_seed = with_user_turns(tokenizer, prompts.forward_turn("seed"))
-    write_json(loss, measure_loss(engine, as_seed, pairs, workplace.folder / "losses.jsonl", spec.limits))
+    encode = partial(encode_forward, as_seed, max_length=engine.room(""))
+    write_json(loss, measure_losses(engine, pairs, encode, workplace.folder / "losses.jsonl", spec.limits))
     as_asked = with_user_turns(tokenizer, prompts.forward_turn("answer"))
     asked, journal = pairs[: spec.max_answers], workplace.folder / "answers.jsonl"
     rows = answer_instructions(engine, as_asked, asked, spec.sampling, spec.random_seed, journal, spec.limits)
     write_rows(answers, rows)
-
-
-def measure_loss(
-    engine: "Engine", tokenizer: "PreTrainedTokenizerBase", pairs: list[Row], journal: Path, limits: Limits
-) -> Row:
-    """Losses of all pairs, asked by the chat template of the tokenizer."""
-    from backtranslation.method.evaluation import PairLoss, held_out_losses, mean_loss
-    from backtranslation.models.pairs import encode_forward, encode_usable
-
-    encode = partial(encode_forward, tokenizer, max_length=engine.room(""))
-    usable, left_out = encode_usable(pairs, encode, limits)
-    measured = {pair.id: pair for pair in held_out_losses(engine, usable, journal)}
-    losses = [measured.get(pair["id"]) or PairLoss(pair["id"], None, 0, left_out[pair["id"]]) for pair in pairs]
-    loss, tokens = mean_loss(losses)
-    return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def test_every_result_is_read_by_its_name(results: Path, load: Callable[..., Any
             assert stored and loaded[part["split"]].to_list() == stored, config["config_name"]
     kinds = {re.sub(r"-(\d|M).*", "", config["config_name"]) for config in configs}
     assert kinds == {
-        "seed", "segments", "instructions", "candidates", "scorer-texts", "scores", "curated", "answers", "judgements"
+        "seed", "segments", "instructions", "candidates", "scorer-texts", "scores", "curated", "answers", "judgements",
+        "backward-instructions",
     }  # fmt: skip
 
 

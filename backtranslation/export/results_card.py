@@ -91,6 +91,8 @@ def _configs(
             _config(f"scores-{number}", SCORE, layout.SCORES, iteration=number, shard="*"),
             _config(f"curated-{number}", CURATED, layout.CURATED, iteration=number),
         ]
+    if iterations:
+        configs.append(_config("backward-instructions", {**PAIR, "rejection": "string"}, layout.BACKWARD_INSTRUCTIONS))
     configs += [_config(f"answers-{model}", ANSWER, layout.ANSWERS, model=model) for model in models]
     return configs + [
         _config(f"judgements-{first}-vs-{second}", JUDGEMENT, layout.JUDGEMENTS, first=first, second=second)

@@ -3,7 +3,7 @@
 Knows nothing of how the model was made. Win rates and intervals are made from these rows in `statistics`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from backtranslation.files import Row
 from backtranslation.models.engine import Engine, ReplyLikelihood, generate_all, make_requests, measure_all
-from backtranslation.models.pairs import EncodedPair
+from backtranslation.models.pairs import EncodedPair, encode_usable
 from backtranslation.settings.generation import Sampling
 from backtranslation.settings.limits import Limits
 
@@ -38,6 +38,20 @@ def held_out_losses(engine: Engine, pairs: Sequence[EncodedPair], journal: Path)
 
     measured = measure_all(engine, pairs, journal, condense)
     return [PairLoss(**measured[pair.id]) for pair in pairs]
+
+
+def measure_losses(
+    engine: Engine, rows: Sequence[Row], encode: Callable[[Row], EncodedPair], journal: Path, limits: Limits
+) -> Row:
+    """{"loss", "tokens", "pairs": a PairLoss for every row}, of which those that cannot be measured say why.
+
+    Raises DataError if clearly more cannot be than may be unusable.
+    """
+    usable, left_out = encode_usable(rows, encode, limits)
+    measured = {pair.id: pair for pair in held_out_losses(engine, usable, journal)}
+    losses = [measured.get(row["id"]) or PairLoss(row["id"], None, 0, left_out[row["id"]]) for row in rows]
+    loss, tokens = mean_loss(losses)
+    return {"loss": loss, "tokens": tokens, "pairs": [vars(pair) for pair in losses]}
 
 
 def mean_loss(losses: Iterable[PairLoss]) -> tuple[float | None, int]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Stages that draw for the same rows need different numbers; held-out pairs are never augmented or scored. Version 0.1.0
 # had 0 for all: with 0 here, what it sampled can be sampled again.
-STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0}
+STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0, "evaluate_backward_model": 2}
 
 PROMPT_TOO_LONG = "prompt_too_long"
 

@@ -24,6 +24,11 @@ class Evaluation(Slice):
         "seed and as many candidates as the last iteration selects, drawn by chance; unselected, on the seed and all "
         "candidates",
     )
+    backward_pairs: PositiveInt = Field(
+        60,
+        description="held-out responses for which the backward model writes an instruction; each instruction is then "
+        "to find its response among 20, by their likelihood under M0 (round trip)",
+    )
     max_answers: PositiveInt | None = Field(
         None, description="answer and judge only so many held-out instructions; null: all"
     )
