@@ -47,6 +47,9 @@ def build_report(
     training_logs: list[Input],
     training_pairs: list[Input],
     losses: list[Input],
+    backward_loss: Input | None,
+    backward_instructions: Input | None,
+    round_trip: Input | None,
     answers: list[Input],
     judgements: list[Input],
     truth: Input | None,
@@ -69,6 +72,9 @@ def build_report(
     training_logs: training tables of the trained models, .tsv
     training_pairs: how many pairs they learnt from, .json
     losses: held-out losses of every model, .json
+    backward_loss: held-out losses of the backward model, .json
+    backward_instructions: what it wrote for held-out responses, .jsonl.zst
+    round_trip: whether these lead back to the responses, .json
     answers: answers of every model, .jsonl.zst
     judgements: judgements of every comparison, .jsonl.zst
     truth: measures against the known truth, .json
@@ -82,6 +88,7 @@ def build_report(
     from backtranslation.report.page import (
         Report,
         count_training_pairs,
+        describe_backward_model,
         funnel_steps,
         lowest_ids,
         render_report,
@@ -104,6 +111,11 @@ def build_report(
     complete_samples(survey, segments, last_scores)
     answer_rows = {model: list(read_rows(path)) for model, path in zip(spec.models, answers, strict=True)}
     logs, pairs = (zip(spec.trained_models, paths, strict=True) for paths in (training_logs, training_pairs))
+    backward = None
+    if backward_loss and backward_instructions and round_trip:
+        (loss,) = _losses({"backward": backward_loss}, seed)
+        asked = list(read_rows(backward_instructions))
+        backward = describe_backward_model(loss, survey, asked, _read_json(round_trip))
     selection_names = [f"selection {number}" for number in range(1, len(iterations) + 1)]
     report = Report(
         seed=pair_lengths("seed", read_rows(seed_train)),
@@ -118,7 +130,8 @@ def build_report(
         selections=[pair_lengths(name, read_rows(path)) for name, path in zip(selection_names, curated, strict=True)],
         overlaps=overlaps({name: summary.selected for name, summary in zip(selection_names, iterations, strict=True)}),
         audits=[read_audit(_read_json(path)) for path in audits],
-        losses=_losses(losses, spec),
+        losses=_losses(dict(zip(spec.models, losses, strict=True)), spec.random_seed),
+        backward=backward,
         comparisons=_comparisons(judgements, answer_rows, spec),
         truth=truth_measures(_read_json(truth)) if truth else [],
         costs=stage_costs(_read_json(costs)),
@@ -169,14 +182,14 @@ def _all_rows(paths: Iterable[Path]) -> Iterator[Row]:
         yield from read_rows(path)
 
 
-def _losses(paths: list[Path], spec: Spec) -> "list[LossEstimate]":
+def _losses(paths: dict[str, Path], random_seed: int) -> "list[LossEstimate]":
     from backtranslation.report.statistics import compare_losses
 
     losses = {}
-    for model, path in zip(spec.models, paths, strict=True):
+    for model, path in paths.items():
         pairs = _read_json(path)["pairs"]
         losses[model] = [pair["loss"] for pair in pairs], [pair["tokens"] for pair in pairs]
-    return compare_losses(losses, spec.random_seed)
+    return compare_losses(losses, random_seed)
 
 
 def _comparisons(paths: list[Path], answers: dict[str, list[Row]], spec: Spec) -> "list[Comparison]":

@@ -108,6 +108,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in range(3)
         ],
     )
+    write_json(folder / "backward.json", {"pairs": [{"id": f"h{n}", "loss": 0.5, "tokens": 5} for n in range(3)]})
+    asked = [{"id": f"h{n}", **pair, "rejection": EVIL if n == 2 else None} for n in range(3)]
+    write_rows(folder / "asked.jsonl.zst", asked)
+    trips = [{"id": f"h{n}", "rank": (1, 2, None)[n], "candidates": (3, 3, 0)[n], "failure": None} for n in range(3)]
+    write_json(folder / "round_trip.json", {"top_1": 1 / 3, "mean_reciprocal_rank": 0.5, "pairs": trips})
     (folder / "log.tsv").write_text(LOG)
     left_out = {"one": EVIL, "two": EVIL}
     write_json(
@@ -153,8 +158,9 @@ def build(
         "curated": ["curated.jsonl.zst"], "audits": ["audit-1.json", "audit-2.json"],
         "training-logs": ["log.tsv"] * 3, "training-pairs": ["pairs.json"] * 3,
         "losses": ["M0.json", "M1.json"], "answers": ["M0.answers.jsonl.zst", "M1.answers.jsonl.zst"],
-        "judgements": ["M1-vs-M0.jsonl.zst"], "truth": ["truth.json"], "costs": ["costs.json"],
-        "store": [f"{name}/store"], "page": [f"{name}/index.html"],
+        "backward-loss": ["backward.json"], "backward-instructions": ["asked.jsonl.zst"],
+        "round-trip": ["round_trip.json"], "judgements": ["M1-vs-M0.jsonl.zst"],
+        "truth": ["truth.json"], "costs": ["costs.json"], "store": [f"{name}/store"], "page": [f"{name}/index.html"],
     }  # fmt: skip
     given |= {option.replace("_", "-"): values for option, values in options.items()}
     comparisons = [("M1", "M0")] if given["judgements"] else []
@@ -208,15 +214,24 @@ def test_same_results_make_the_same_bytes(run: Path, page: str) -> None:
 def test_run_without_iterations_truth_and_funnel(run: Path) -> None:
     done = build(
         run, "small", models=("M0",), candidates=[], segments=[], funnel=[], scores=[], last_scores=[], curated=[],
-        audits=[], judgements=[], truth=[], training_logs=["log.tsv"],
-        training_pairs=["pairs.json"], losses=["M0.json"],
-        answers=["M0.answers.jsonl.zst"],
+        audits=[], judgements=[], truth=[], backward_loss=[], backward_instructions=[], round_trip=[],
+        training_logs=["log.tsv"], training_pairs=["pairs.json"], losses=["M0.json"], answers=["M0.answers.jsonl.zst"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (run / "small" / "index.html").read_text()
     assert 'id="curation"' not in page
     assert "No iteration was asked for" in page
+    assert "The backward model" not in page
     assert "nan" not in page.split("<body>")[1]
+
+
+def test_the_backward_model_has_its_loss_and_three_shares(page: str) -> None:
+    text = shown(page, "evaluation")
+    assert "its held-out loss is 0.500 (0.500 to 0.500) nats per token of the instruction, over 3 pairs" in text
+    # Wilson intervals of 8 of 10, 2 of 3 and 1 of 3.
+    assert "segments whose instruction can be used 10 80.0 % (49.0 to 94.3)" in text
+    assert "held-out responses whose instruction can be used 3 66.7 % (20.8 to 93.9)" in text
+    assert "round trip: the response comes first of 3 3 33.3 % (6.1 to 79.2) 33.3 %" in text
 
 
 def shown(page: str, section: str) -> str:

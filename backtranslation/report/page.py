@@ -29,6 +29,7 @@ from backtranslation.report.statistics import (
     Overlap,
     PairLengths,
     ScoreSummary,
+    estimate_share,
 )
 
 MAX_LABEL = 50  # characters in a figure; the name of a scorer may be of any length
@@ -112,6 +113,25 @@ class TruthMeasure:
 
 
 @dataclass(frozen=True)
+class ShareOfRows:
+    """A share with its interval, the number of rows behind it, and what it would be by chance."""
+
+    words: str
+    rows: int
+    share: Estimate
+    by_chance: float | None = None
+
+
+@dataclass(frozen=True)
+class BackwardModel:
+    """How good the backward model is: its held-out loss, shares, and why held-out instructions cannot be used."""
+
+    loss: LossEstimate
+    shares: Sequence[ShareOfRows]
+    rejections: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class StageCost:
     """What the results of a stage took to make, of one model or iteration where they belong to one."""
 
@@ -142,6 +162,7 @@ class Report:
     audits: Sequence[Audit] = ()
     losses: Sequence[LossEstimate] = ()
     comparisons: Sequence[Comparison] = ()
+    backward: BackwardModel | None = None
     truth: Sequence[TruthMeasure] = ()
     costs: Sequence[StageCost] = ()
     curated_samples: Sequence[Sample] = ()
@@ -241,6 +262,36 @@ def truth_measures(rows: Iterable[Row]) -> list[TruthMeasure]:
         )
         for row in rows
     ]
+
+
+def describe_backward_model(
+    loss: LossEstimate, survey: CandidateSurvey, instructions: Sequence[Row], round_trip: Row
+) -> BackwardModel:
+    """Join what was measured of the backward model: on segments, on held-out responses, and by the round trip."""
+    usable, segments = survey.pool.count, survey.pool.count + survey.rejections.total()
+    rejections = Counter(row["rejection"] for row in instructions if row["rejection"])
+    ranked = [row for row in round_trip["pairs"] if row["rank"] is not None]
+    first, trips = sum(row["rank"] == 1 for row in ranked), len(round_trip["pairs"])
+    candidates = max((row["candidates"] for row in ranked), default=0)
+    kept = len(instructions) - rejections.total()
+    return BackwardModel(
+        loss=loss,
+        shares=[
+            ShareOfRows("segments whose instruction can be used", segments, estimate_share(usable, segments)),
+            ShareOfRows(
+                "held-out responses whose instruction can be used",
+                len(instructions),
+                estimate_share(kept, len(instructions)),
+            ),
+            ShareOfRows(
+                f"round trip: the response comes first of {candidates}" if candidates else "round trip",
+                trips,
+                estimate_share(first, trips),
+                1 / candidates if candidates else None,
+            ),
+        ],
+        rejections=dict(rejections.most_common()),
+    )
 
 
 def stage_costs(costs: Row) -> list[StageCost]:

@@ -1,7 +1,8 @@
 """Numbers from finished rows: lengths, score histograms, overlaps, losses and win rates with intervals.
 
-Knows no model, no file and no path. Every interval is the 95 % percentile interval of a paired bootstrap over the
-held-out rows: the same draws serve every model, so that differences keep what the models have in common.
+Knows no model, no file and no path. An interval is the 95 % percentile interval of a paired bootstrap over the held-out
+rows: the same draws serve every model, so that differences keep what the models have in common. A share by itself has a
+Wilson interval.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from backtranslation.files import Row
 from backtranslation.settings.selection import COLUMNS
@@ -195,6 +197,14 @@ def estimate(value: float, resampled: Floats) -> Estimate:
         return NO_ESTIMATE
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high))
+
+
+def estimate_share(hits: int, rows: int) -> Estimate:
+    """A share of rows with its 95 % Wilson interval, which has a width at 0 and 1 too."""
+    if rows == 0:
+        return NO_ESTIMATE
+    interval = binomtest(hits, rows).proportion_ci(method="wilson")
+    return Estimate(hits / rows, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
