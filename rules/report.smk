@@ -49,6 +49,7 @@ rule write_costs:
             layout.SEED,
             expand(layout.TRAINING_LOG, model=TRAINED_MODELS),
             expand([layout.INSTRUCTIONS, layout.CANDIDATES], shard=SHARDS) if ITERATIONS else [],
+            layout.RANDOM_CANDIDATES if "random" in MODELS else [],
             expand([*SCORING_PARTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
             expand(layout.CURATED, iteration=ITERATIONS),
             expand(layout.AUDIT_MEASURES, iteration=ITERATIONS),

@@ -81,6 +81,7 @@ def models(first: int, last: int = 2, shards: Iterable[str] = SHARDS) -> Compute
             "judge_answers": names("evaluation/judgements/{}", compared),
             "measure_truth": {"miniature/truth_report"},
         },
+        {"measure_round_trip": {"evaluation/backward/round_trip"}} if first == 0 else {},
         *([scoring(later, shards), selection(later)] if later else []),
         packages(last),
         REPORT,
@@ -286,7 +287,7 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
     path = run / "backtranslation" / "corpus" / "ngrams.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert stages_that_import(run, "corpus.ngrams") == {
-        "extract_segments", "deduplicate_segments", "filter_instructions"
+        "extract_segments", "deduplicate_segments", "filter_instructions", "evaluate_backward_model", "make_audit_pairs"
     }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert (
@@ -295,6 +296,8 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
             "extract_segments": names("extraction/{}", SHARDS),
             "deduplicate_segments": {"extraction/funnel"},
             "filter_instructions": augmentation()["filter_instructions"],
+            "evaluate_backward_model": {"evaluation/backward/loss"},
+            "make_audit_pairs": {"audit/pairs"},
         }
         | REPORT
     )
@@ -340,6 +343,7 @@ def test_weights_of_the_base_model_replaced_in_place(run: Path) -> None:
     overwrite(weights, weights.stat().st_size - 40_000, bytes(40_000))
     assert rerun(run) == together(
         {"train_model": {"trained/backward"}, "package_model": {"models/backward"}},
+        {"evaluate_backward_model": {"evaluation/backward/loss"}},
         augmentation(),
         scoring(ITERATIONS),
         selection(ITERATIONS),
