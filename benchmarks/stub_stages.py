@@ -63,9 +63,7 @@ def judge(model: Path, row_id: str) -> dict[str, object]:
 
 def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: Any) -> None:
     """A loss and an answer for every held-out pair."""
-    pairs = [{"id": row["id"], "loss": 2 + draw(model, row["id"]).random(), "tokens": 50, "failure": None}
-             for row in read_rows(held_out)]  # fmt: skip
-    write_json(loss, {"loss": mean(pair["loss"] for pair in pairs), "tokens": 50 * len(pairs), "pairs": pairs})
+    write_losses(loss, model, held_out)
     write_rows(
         answers,
         (
@@ -74,6 +72,27 @@ def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: 
             for row in read_rows(held_out)
         ),
     )  # fmt: skip
+
+
+def evaluate_backward_model(model: Path, held_out: Path, loss: Path, instructions: Path, **_: Any) -> None:
+    """A loss and an instruction for every held-out pair."""
+    write_losses(loss, model, held_out)
+    write_rows(instructions, (row | {"rejection": None} for row in read_rows(held_out)))
+
+
+def write_losses(path: Path, model: Path, held_out: Path) -> None:
+    """A loss for every held-out pair."""
+    pairs = [{"id": row["id"], "loss": 2 + draw(model, row["id"]).random(), "tokens": 50, "failure": None}
+             for row in read_rows(held_out)]  # fmt: skip
+    write_json(path, {"loss": mean(pair["loss"] for pair in pairs), "tokens": 50 * len(pairs), "pairs": pairs})
+
+
+def measure_round_trip(model: Path, instructions: Path, round_trip: Path, **_: Any) -> None:
+    """A rank for every instruction."""
+    pairs = [{"id": row["id"], "rank": draw(model, row["id"]).randrange(1, 21), "candidates": 20, "failure": None}
+             for row in read_rows(instructions)]  # fmt: skip
+    reciprocal = mean(1 / pair["rank"] for pair in pairs)
+    write_json(round_trip, {"top_1": 0.0, "mean_reciprocal_rank": reciprocal, "pairs": pairs})
 
 
 def judge_answers(first: Path, second: Path, judgements: Path, **_: Any) -> None:
