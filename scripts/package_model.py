@@ -34,6 +34,7 @@ class Spec(Slice):
     model: str
     task: Literal["backward", "forward"]
     base_path: str
+    base_name: str
     hub_name: HubName | None
     tags: Tags
     sampling: Sampling
@@ -116,8 +117,7 @@ def describe_model(
         model=spec.model,
         task=spec.task,
         version=version("backtranslation"),
-        # Where a folder lies is nobody else's business.
-        base=Path(spec.base_path).name if Path(spec.base_path).is_absolute() else spec.base_path,
+        base=spec.base_name,
         base_on_hub=spec.hub_name is not None,
         license=base_license.metadata,
         license_files=[path.name for path in base_license.files],

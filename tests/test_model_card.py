@@ -55,6 +55,9 @@ def test_a_base_in_a_folder_is_named_in_words_alone(tmp_path: Path) -> None:
     card = render_card(replace(CARD, base="base", base_on_hub=False, license={}, license_files=[]), TEMPLATE)
     metadata = metadata_of(card, tmp_path)
     assert isinstance(metadata, dict) and metadata.keys().isdisjoint({"base_model", "license", "base_model_relation"})
+    adapter = render_adapter_card(replace(CARD, base="base", base_on_hub=False), TEMPLATE)
+    assert 'from_pretrained("path/to/base")' in adapter, "nobody else has it under that name"
+    assert 'from_pretrained("owner/base")' in render_adapter_card(CARD, TEMPLATE)
     assert "It was made from `base`" in card and "License of the base model: not stated by its card." in card
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from helpers.configurations import CONFIGS, ROOT, leaves, smallest
 
-from backtranslation.settings.base_model import BaseModelSettings, HubName, name_on_hub
+from backtranslation.settings.base_model import BaseModelSettings, HubName, name_on_hub, public_name
 from backtranslation.settings.corpus import Deduplication
 from backtranslation.settings.generation import Generation
 from backtranslation.settings.run import comparisons, json_schema, load_settings, model_names, trained_models
@@ -131,6 +131,16 @@ def test_a_model_is_a_name_on_the_hub_or_a_folder_whose_content_counts(tmp_path:
     assert BaseModelSettings(path=str(tmp_path)).on_hub() is None
     assert BaseModelSettings(path="./model").on_hub() is None
     assert name_on_hub(None) is None
+
+
+def test_a_model_is_known_by_its_name_on_the_hub_or_that_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert public_name("owner/name") == "owner/name"
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    for folder in ("owner/name", "./models/name", "/home/somebody/name", "~/models/name"):
+        assert public_name(folder) == "name"
 
 
 def test_miniature_supplies_pages_and_pairs() -> None:

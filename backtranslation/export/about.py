@@ -1,10 +1,9 @@
 """What the card of each data set says in words: how it was made, from what, and what it is not."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from backtranslation.export.card import About
-from backtranslation.settings.base_model import looks_like_folder
+from backtranslation.settings.base_model import public_name
 from backtranslation.settings.prompts import Tags
 from backtranslation.settings.run import Settings
 from backtranslation.settings.selection import Selection
@@ -55,7 +54,7 @@ def about_training(settings: Settings, model: str, training: Training, tags: Tag
         title=f"Training data of {model}",
         summary=f"What {model} was trained on, pair by pair, as it was shown to it.",
         made=[
-            f"{model} is {name_model(settings.base_model.path)}, fine-tuned on these pairs and no others.",
+            f"{model} is {public_name(settings.base_model.path)}, fine-tuned on these pairs and no others.",
             learnt,
             *([] if is_backward or model == "M0" else _augmentation(settings)),
         ],
@@ -101,17 +100,12 @@ def about_judgements(judge: str) -> About:
     )
 
 
-def name_model(path: str) -> str:
-    """A model by its name on the hub, or that of its folder: the path is this machine's."""
-    return Path(path).name if looks_like_folder(path) else path
-
-
 def _augmentation(settings: Settings) -> list[str]:
     sources = [source.name for source in settings.corpus.sources]
     return [
         f"Passages of {settings.corpus.segments.min_chars:,} to {settings.corpus.segments.max_chars:,} characters were"
         f" cut out of the pages of {_listed(sources)}, filtered, and cleared of copies and of what is held out.",
-        f"A backward model ({name_model(settings.base_model.path)}, fine-tuned on the seed pairs reversed) wrote one"
+        f"A backward model ({public_name(settings.base_model.path)}, fine-tuned on the seed pairs reversed) wrote one"
         " instruction for each; unusable ones were dropped.",
     ]
 

@@ -47,6 +47,11 @@ def name_on_hub(path: str | None) -> str | None:
     return None if path is None or looks_like_folder(path) else path
 
 
+def public_name(path: str) -> str:
+    """A model as others know it: by its name on the hub or that of its folder, which may lie anywhere."""
+    return Path(path).absolute().name if looks_like_folder(path) else path
+
+
 def looks_like_folder(path: str) -> bool:
     """Whether a model is named by a folder rather than by a hub name (owner/name)."""
     return Path(find_file(path)).exists() or path.startswith((".", "/", "~")) or path.count("/") > 1
