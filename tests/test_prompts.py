@@ -322,6 +322,17 @@ def test_a_tokenizer_without_an_end_is_an_error(prompts: PromptSet) -> None:
         prepare_tokenizer(tokenizer, prompts)
 
 
+def test_of_several_chat_templates_the_default_one_is_taken(prompts: PromptSet) -> None:
+    tokenizer = build_tokenizer("chat")
+    own = tokenizer.chat_template
+    tokenizer.chat_template = {"default": own, "tools": "no template of ours"}
+    assert prepare_tokenizer(tokenizer, prompts).chat_template == own
+    tokenizer.chat_template = {"rag": own, "tools": own}
+    tokenizer.name_or_path = "owner/name"
+    with pytest.raises(PromptError, match=r"the chat template of owner/name is one of several \(rag, tools\)"):
+        prepare_tokenizer(tokenizer, prompts)
+
+
 # What people hand to a model
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from backtranslation.commands.model_files import inspect_model
@@ -155,7 +156,7 @@ def _read_messages() -> Iterator[str]:
 def _enable_line_editing() -> None:
     """Let `input` edit lines and recall earlier ones, where Python has the means."""
     with suppress(ImportError):
-        import readline  # noqa: F401
+        import_module("readline")
 
 
 def _say(text: str) -> None:

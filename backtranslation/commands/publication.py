@@ -147,7 +147,7 @@ def _faults_explained(repository: str, address: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # of huggingface_hub, httpx or requests: they have no class in common
         raise UserError(_explain(error, repository, address)) from None
 
 

@@ -60,7 +60,7 @@ class Tracker(TrainerCallback):
         """Tell the tracker something: no error of it, such as a network that is away, is worth a training."""
         try:
             tell()
-        except Exception as error:
+        except Exception as error:  # each tracker raises what its client does
             self.callback = None
             log.warning(f"{self.name} fails, and the training goes on without it: {type(error).__name__}: {error}")
 

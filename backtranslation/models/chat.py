@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet) -> "PreTrainedTokenizerBase":
     """Give a tokenizer one chat template, and the padding token that it may lack; its vocabulary stays as it is.
 
-    Raises PromptError when it has no end-of-sequence token, since a reply could not be closed.
+    Raises PromptError when it has no end-of-sequence token, since a reply could not be closed, or when it names several
+    chat templates and none of them "default".
     """
     if tokenizer.eos_token is None:
         raise PromptError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
-    tokenizer.chat_template = tokenizer.get_chat_template() if tokenizer.chat_template else prompts.chat_template
+    tokenizer.chat_template = _own_template(tokenizer) or prompts.chat_template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _own_template(tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """The chat template that came with a tokenizer; of several, the one called default."""
+    try:
+        return tokenizer.get_chat_template() if tokenizer.chat_template else None
+    except ValueError:
+        names = ", ".join(sorted(tokenizer.chat_template))
+        raise PromptError(
+            f"{_template_name(tokenizer)} is one of several ({names}), and none of them is called default"
+        ) from None
 
 
 def with_user_turns(tokenizer: "PreTrainedTokenizerBase", turn: UserTurn) -> "PreTrainedTokenizerBase":
