@@ -8,7 +8,13 @@ import pytest
 from helpers.tiny_models import ROOT
 from huggingface_hub import metadata_load
 
-from backtranslation.report.model_card import LearntPairs, ModelCard, render_adapter_card, render_card
+from backtranslation.report.model_card import (
+    SHOWN_SOURCES,
+    LearntPairs,
+    ModelCard,
+    render_adapter_card,
+    render_card,
+)
 from backtranslation.report.statistics import Estimate, compare_losses
 
 TEMPLATE = ROOT / "backtranslation/report/model_card.md.jinja"
@@ -66,8 +72,8 @@ def test_numbers_sources_and_settings_stand_in_the_card() -> None:
     for line in (
         "| human-written | 1,200 | 2 |",
         "| segments of web pages, with an instruction that a model wrote | 30 | 0 |",
-        "| news | not stated | 10 |",
-        "| news | cc-by-4.0 | 20 |",
+        "| `news` | not stated | 10 |",
+        "| `news` | `cc-by-4.0` | 20 |",
         "| right answers, against the known truth | 0.500 (0.400 to 0.600) |",
         "License of the base model: ours (LICENSE).",
         "The adapter by itself lies in `adapter/`.",
@@ -94,4 +100,14 @@ def test_a_card_says_what_kind_of_model_it_is(model: str, words: str) -> None:
 def test_a_source_of_a_corpus_cannot_break_the_table() -> None:
     sources: Counter[tuple[str, str | None]] = Counter({("a|b\n<script>", "[x](http://example.org)"): 1})
     card = render_card(replace(CARD, sources=sources), TEMPLATE)
-    assert "| a\\|b &lt;script> | \\[x](http://example.org) | 1 |" in card
+    assert "| `a/b (script)` | `[x](http://example.org)` | 1 |" in card
+
+
+def test_a_corpus_with_a_license_for_every_page_has_a_short_table() -> None:
+    licenses = SHOWN_SOURCES + 5
+    sources: Counter[tuple[str, str | None]] = Counter({("crawl", f"license {n}"): 100 + n for n in range(licenses)})
+    card = render_card(replace(CARD, sources=sources), TEMPLATE)
+    assert card.count("| `crawl` |") == SHOWN_SOURCES
+    assert f"| `crawl` | `license {licenses - 1}` | {100 + licenses - 1} |" in card
+    assert f"| 5 more | | {sum(100 + n for n in range(5))} |" in card
+    assert " more | |" not in render_card(CARD, TEMPLATE)

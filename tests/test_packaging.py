@@ -130,7 +130,7 @@ def test_the_card_of_a_model_tells_what_the_results_say(finished_run: Path) -> N
     }  # fmt: skip
     counts = json.loads(locate(results, TRAINING_PAIRS, model="M1").read_text())
     assert f"| human-written | {counts['seed']['used']} | 0 |" in card
-    assert f"| miniature | not stated | {count_rows(locate(results, CURATED, iteration=1))} |" in card
+    assert f"| `miniature` | not stated | {count_rows(locate(results, CURATED, iteration=1))} |" in card
     loss = json.loads(locate(results, HELD_OUT_LOSS, model="M1").read_text())["loss"]
     assert f"| loss, nats per token of the response, 8 pairs | {loss:.3f} (" in card
     assert "M1's answers judged better than M0's, 8 instructions" in card and "The judge is M0" in card

@@ -14,6 +14,7 @@ import jinja2
 import yaml
 from huggingface_hub import ModelCardData
 
+from backtranslation.export.card import inline_code
 from backtranslation.report.statistics import Comparison, Estimate, LossEstimate
 
 PAPER = "arxiv:2308.06259"
@@ -21,6 +22,7 @@ CONTROL_PAIRS = {
     "random": "as many candidates as the last iteration selects, drawn by chance",
     "unselected": "every candidate, unselected",
 }
+SHOWN_SOURCES = 20  # a crawl may have a license for every page
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,12 @@ def render_adapter_card(card: ModelCard, template: Path) -> str:
 
 def _render(card: ModelCard, template: Path, library: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(interval=_interval, percent_interval=_percent_interval, cell=_cell)
+    environment.filters.update(interval=_interval, percent_interval=_percent_interval, inline_code=inline_code)
     return environment.from_string(template.read_text("utf-8")).render(
         card=card,
         is_adapter=library == "peft",
         metadata=_metadata(card, library),
+        sources=card.sources.most_common(SHOWN_SOURCES),
         settings=yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True).rstrip(),
         license_name=card.license.get("license_name") or card.license.get("license"),
         described=_describe(card),
@@ -114,8 +117,3 @@ def _interval(number: Estimate) -> str:
 def _percent_interval(rate: Estimate) -> str:
     shares = (100 * share for share in (rate.value, rate.low, rate.high))
     return "not measured" if isnan(rate.value) else "{:.1f} % ({:.1f} to {:.1f})".format(*shares)
-
-
-def _cell(text: str) -> str:
-    """A text, which may come from a corpus, as plain text in a cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
