@@ -22,10 +22,22 @@ def training_pairs(wildcards):
     return f"results/iterations/{wildcards.model[1:]}/curated.jsonl.zst"
 
 
+def measures(wildcards):
+    """What was measured of a model."""
+    compared = [pair for pair in COMPARISONS if wildcards.model in pair]
+    return [
+        *expand("results/evaluation/losses/{model}.json", model={wildcards.model}.intersection(MODELS)),
+        *expand("results/evaluation/{model}/answers.jsonl.zst", model=dict.fromkeys(sum(compared, ()))),
+        *[f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in compared],
+    ]
+
+
 rule all:
     input:
         "results/report/index.html",
         "results/settings.json",
+        "results/README.md",
+        expand("results/models/{model}", model=["backward", *MODELS]),
 
 
 rule extract_segments:
@@ -68,16 +80,17 @@ rule train_model:
         training_pairs,
         "prompt.jinja",
     output:
-        directory("results/models/{model}"),
+        directory("results/trained/{model}"),
         "results/training/{model}.tsv",
+        "results/training/{model}.pairs.json",
     shell:
-        "mkdir -p {output[0]} && touch {output[0]}/config.json {output[1]}"
+        "mkdir -p {output[0]} && touch {output[0]}/config.json {output[1]} {output[2]}"
 
 
 rule generate_instructions:
     input:
         "results/segments/{shard}.jsonl.zst",
-        "results/models/backward",
+        "results/trained/backward",
         "prompt.jinja",
     output:
         "results/instructions/{shard}.jsonl.zst",
@@ -100,7 +113,7 @@ rule filter_instructions:
 rule score_candidates:
     input:
         "results/candidates/{shard}.jsonl.zst",
-        lambda wildcards: f"results/models/M{int(wildcards.iteration) - 1}",
+        lambda wildcards: f"results/trained/M{int(wildcards.iteration) - 1}",
         "prompt.jinja",
     output:
         "results/iterations/{iteration}/judgements/{shard}.jsonl.zst",
@@ -130,7 +143,7 @@ rule select_candidates:
 
 rule evaluate_model:
     input:
-        "results/models/{model}",
+        "results/trained/{model}",
         "results/seed/held_out.jsonl.zst",
         "prompt.jinja",
     output:
@@ -142,7 +155,7 @@ rule evaluate_model:
 
 rule judge_answers:
     input:
-        "results/models/M0",
+        "results/trained/M0",
         "results/evaluation/{first}/answers.jsonl.zst",
         "results/evaluation/{second}/answers.jsonl.zst",
         "prompt.jinja",
@@ -150,6 +163,21 @@ rule judge_answers:
         "results/evaluation/judgements/{first}-vs-{second}.jsonl.zst",
     shell:
         "touch {output}"
+
+
+rule package_model:
+    input:
+        "results/trained/{model}",
+        "base",
+        "prompt.jinja",
+        "results/training/{model}.pairs.json",
+        training_pairs,
+        expand("results/segments/{shard}.jsonl.zst", shard=SHARDS),
+        measures,
+    output:
+        directory("results/models/{model}"),
+    shell:
+        "mkdir -p {output} && touch {output}/config.json"
 
 
 rule build_report:
@@ -164,6 +192,7 @@ rule build_report:
         expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS[-1:], shard=SHARDS),
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
         expand("results/training/{model}.tsv", model=MODELS),
+        expand("results/training/{model}.pairs.json", model=["backward", *MODELS]),
         expand("results/evaluation/losses/{model}.json", model=MODELS),
         expand("results/evaluation/{model}/answers.jsonl.zst", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
@@ -176,8 +205,8 @@ rule build_report:
 
 rule write_costs:
     input:
-        expand("results/segments/extracted/{shard}.jsonl.zst", shard=SHARDS),
-        "results/segments/funnel.tsv",
+        expand("results/extraction/{shard}.jsonl.zst", shard=SHARDS),
+        "results/extraction/funnel.tsv",
         "results/seed/train.jsonl.zst",
         expand("results/training/{model}.tsv", model=["backward", *MODELS]),
         expand("results/instructions/{shard}.jsonl.zst", shard=SHARDS),
@@ -185,8 +214,9 @@ rule write_costs:
         expand("results/iterations/{iteration}/judgements/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
         expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
-        expand("results/evaluation/{model}/loss.json", model=MODELS),
+        expand("results/evaluation/losses/{model}.json", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
+        expand("results/models/{model}", model=["backward", *MODELS]),
     output:
         "results/costs.json",
     shell:
@@ -196,5 +226,12 @@ rule write_costs:
 rule write_settings:
     output:
         "results/settings.json",
+    shell:
+        "touch {output}"
+
+
+rule write_results_card:
+    output:
+        "results/README.md",
     shell:
         "touch {output}"

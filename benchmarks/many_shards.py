@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from backtranslation.files import Row, write_json, write_rows
+from backtranslation.files import Row, write_rows
 from backtranslation.jobs.stages import model_stages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,8 +98,9 @@ def measure(command: list[str], folder: Path) -> Measure:
         text = output.read()
     if status:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{text[-3000:]}")
-    steps = re.findall(r"(\d+) of \d+ steps", text)
-    return Measure(seconds, usage.ru_maxrss / 1024, int(steps[-1]) if steps else 0)
+    # Our workflow says how many jobs are done at the end, Snakemake after each of them.
+    jobs = re.findall(r"([\d,]+) (?:jobs in|of \d+ steps)", text)
+    return Measure(seconds, usage.ru_maxrss / 1024, int(jobs[-1].replace(",", "")) if jobs else 0)
 
 
 def compare(what: str, options: list[str], ours: Path, bare: Path, rounds: int) -> None:
@@ -115,7 +116,7 @@ def rerun(what: str, options: list[str], ours: Path) -> None:
     """Let jobs run again, and tell how many of them found their result."""
     before = count_results(ours)
     done = measure(SNAKEMAKE + options, ours)
-    found, computed = (ours / OUTPUT).read_text().count(": found "), count_results(ours) - before
+    found, computed = (ours / OUTPUT).read_text().count("found in the store"), count_results(ours) - before
     command = " ".join(["snakemake", *options])
     tell(f"{what}: {found:,} results found, {computed:,} computed", command, shown([done]))
 
@@ -141,7 +142,7 @@ def shown(measures: list[Measure]) -> str:
 
 
 def make_ours(folder: Path, shards: int, iterations: int) -> None:
-    """A copy of the project with stubs, pages, pairs, a base model and settings."""
+    """A copy of the project with stubs, pages, pairs and settings."""
     folder.mkdir(parents=True)
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
@@ -152,7 +153,6 @@ def make_ours(folder: Path, shards: int, iterations: int) -> None:
     for number in range(shards):
         write_rows(folder / f"pages/{number:04}.jsonl", pages(number))
     write_rows(folder / "seed.jsonl", pairs())
-    write_json(folder / "base/config.json", {"model_type": "llama"})
     (folder / "config.yaml").write_text(yaml.safe_dump(settings(iterations)))
 
 
@@ -166,7 +166,7 @@ def put_stub(script: Path, stage: str) -> None:
 def settings(iterations: int) -> dict[str, Any]:
     """The least that a run must be told."""
     return {
-        "base_model": {"path": "base"},
+        "base_model": {"path": "backtranslation/miniature/base"},
         "corpus": {
             "sources": [{"name": "pages", "paths": ["pages/*.jsonl"]}],
             "segments": {"min_chars": 80, "max_chars": 450},

@@ -5,6 +5,7 @@ Every row follows from its id and from the model's bytes, so that what is comput
 
 import hashlib
 import random
+import shutil
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,14 @@ TASKS = ("generate an overview", "write a short guide", "explain the background"
 
 
 def train_model(
-    seed: Path, augmented: list[Path], prompt: Path, model: Path, losses: Path, pairs: Path, **_: Any
+    seed: Path,
+    augmented: list[Path],
+    prompt: Path,
+    chat_template: Path,
+    model: Path,
+    losses: Path,
+    pairs: Path,
+    **_: Any,
 ) -> None:
     """A model is the digest of the pairs that it learnt from."""
     digest = hashlib.sha256()
@@ -24,9 +32,11 @@ def train_model(
         digest.update(f"{row['id']} {row['instruction']}\n".encode())
     model.mkdir(parents=True)
     write_json(model / "config.json", {"trained_on": digest.hexdigest(), "prompt": prompt.name})
+    write_json(model / "generation_config.json", {})
+    shutil.copyfile(chat_template, model / "chat_template.jinja")
     table = "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
     losses.write_text(table)
-    write_json(pairs, {"seed": {"used": 1, "left_out": {}}})
+    write_json(pairs, {kind: {"used": 1, "left_out": {}} for kind in ("seed", "augmented")})
 
 
 def generate_instructions(segments: Path, model: Path, instructions: Path, **_: Any) -> None:
