@@ -141,6 +141,48 @@ rule select_candidates:
         "touch {output}"
 
 
+rule make_audit_pairs:
+    input:
+        "results/seed/held_out.jsonl.zst",
+        expand("results/extraction/{shard}.dropped.jsonl.zst", shard=SHARDS),
+    output:
+        "results/audit/pairs.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule score_audit_pairs:
+    input:
+        "results/audit/pairs.jsonl.zst",
+        lambda wildcards: f"results/trained/M{int(wildcards.iteration) - 1}",
+        "prompt.jinja",
+    output:
+        "results/iterations/{iteration}/audit/own/judgements.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule compute_audit_scores:
+    input:
+        "results/audit/pairs.jsonl.zst",
+        "results/iterations/{iteration}/audit/own/judgements.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/iterations/{iteration}/audit/own/scores.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule measure_audit:
+    input:
+        "results/audit/pairs.jsonl.zst",
+        "results/iterations/{iteration}/audit/own/scores.jsonl.zst",
+    output:
+        "results/iterations/{iteration}/audit/measures.json",
+    shell:
+        "touch {output}"
+
+
 rule evaluate_model:
     input:
         "results/trained/{model}",
@@ -191,6 +233,7 @@ rule build_report:
         expand("results/iterations/{iteration}/scores.parquet", iteration=ITERATIONS),
         expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS[-1:], shard=SHARDS),
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
+        expand("results/iterations/{iteration}/audit/measures.json", iteration=ITERATIONS),
         expand("results/training/{model}.tsv", model=MODELS),
         expand("results/training/{model}.pairs.json", model=["backward", *MODELS]),
         expand("results/evaluation/losses/{model}.json", model=MODELS),
@@ -214,6 +257,7 @@ rule write_costs:
         expand("results/iterations/{iteration}/judgements/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
         expand("results/iterations/{iteration}/scores/{shard}.jsonl.zst", iteration=ITERATIONS, shard=SHARDS),
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
+        expand("results/iterations/{iteration}/audit/measures.json", iteration=ITERATIONS),
         expand("results/evaluation/losses/{model}.json", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
         expand("results/models/{model}", model=["backward", *MODELS]),

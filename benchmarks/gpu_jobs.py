@@ -1,7 +1,7 @@
 """The jobs of `on_gpu.py`, each for a process of its own: what a GPU can do, and what the project does on it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -37,7 +37,7 @@ from backtranslation.shipped import find_file
 from backtranslation.tally import Tally
 
 TOKENIZER = "backtranslation/miniature/base"
-Work = Literal["prepare", "full", "lora", "generate", "choose"]
+Work = Literal["prepare", "full", "lora", "generate", "choose", "measure"]
 BYTES = 2  # of a number in bfloat16
 TRAINING_OPERATIONS = {"full": 6, "lora": 4}  # for each parameter and token
 STEPS = 300  # at most; of more than 400, not every one is logged
@@ -149,7 +149,7 @@ def do_job(job: Job) -> Outcome:
     check_lease(gpus)
     works: dict[str, Callable[[Job], Any]] = {
         "prepare": prepare, "full": measure_training, "lora": measure_training, "generate": measure_generation,
-        "choose": measure_choices,
+        "choose": measure_choices, "measure": measure_likelihoods,
     }  # fmt: skip
     found = works[job.work](job)
     on_gpu = torch.cuda.is_available()
@@ -202,7 +202,7 @@ def cut_pages(pages: Sequence[str], size: Size) -> Iterator[Row]:
     for shard in list_shards(sources):
         fields = sources[0].fields()
         for _, document in read_documents(Path(shard.path), shard, fields, settings.max_page_bytes, Tally()):
-            for passage in keep_passages(document, settings, filters, navigation, Tally()):
+            for passage in keep_passages(document, settings, filters, navigation, Tally(), []):
                 yield segment_row(passage, document, shard)
 
 
@@ -263,7 +263,7 @@ def measure_training(job: Job) -> Measurement:
     base = BaseModelSettings(path=str(job.model_folder))
     prompts = PromptSet(Prompts())
     tokenizer = load_tokenizer(base.path, base, prompts)
-    pairs = list(encode_segments(job, with_user_turns(tokenizer, prompts.forward_turn("seed"))))
+    pairs = list(encode_segments(job, with_user_turns(tokenizer, prompts.forward_turn("seed")), read_segments(job)))
     method: Literal["full", "lora"] = "full" if job.work == "full" else "lora"
     training = Training(
         method=method, max_length=job.size.max_length, batch_size=job.size.batch_size,
@@ -279,9 +279,9 @@ def measure_training(job: Job) -> Measurement:
     return Measurement(tokens, last - first, operations, [(operations, 0.0)])
 
 
-def encode_segments(job: Job, tokenizer: Any) -> Iterator[EncodedPair]:
+def encode_segments(job: Job, tokenizer: Any, rows: Iterable[Row]) -> Iterator[EncodedPair]:
     """Pairs whose instruction is the heading of a segment, and the response its text."""
-    for row in read_segments(job):
+    for row in rows:
         pair = {"id": row["id"], "instruction": heading(row), "response": row["text"]}
         yield encode_forward(tokenizer, pair, job.size.max_length)
 
@@ -314,7 +314,9 @@ def measure_choices(job: Job) -> Measurement:
     """
     engine, tokenizer = load_job_engine(job)
     prompts = PromptSet(Prompts())
-    messages = ((row["id"], score_message(prompts, heading(row), row["text"])) for row in repeat_segments(job))
+    messages = (
+        (row["id"], score_message(prompts, heading(row), row["text"], reasons=False)) for row in repeat_segments(job)
+    )
     requests = make_requests(tokenizer, messages, 1, "score_candidates")
     asked = [(row.id, text_before_score(row.prompt, "", prompts.score_label)) for row in requests]
     sequences = [encode_text(tokenizer, text) for _, text in asked]
@@ -325,6 +327,22 @@ def measure_choices(job: Job) -> Measurement:
     )
     once = prefill(job.shape, sequences)
     return Measurement(weighed, seconds, rounds * once[0], [once] * rounds)
+
+
+def measure_likelihoods(job: Job) -> Measurement:
+    """Let the engine measure the likelihood of segments after their headings, until the time is over.
+
+    The tokens are those of both.
+    """
+    engine, tokenizer = load_job_engine(job)
+    asked = with_user_turns(tokenizer, PromptSet(Prompts()).forward_turn("seed"))
+    pairs = list(encode_segments(job, asked, repeat_segments(job)))
+    sequences = [pair.ids.tolist() for pair in pairs]
+    tokens = sum(map(len, sequences))
+    list(engine.measure(pairs[:2]))
+    rounds, seconds, measured = run_rounds(lambda: tokens * len(list(engine.measure(pairs))) // len(pairs), job.ends)
+    once = prefill(job.shape, sequences)
+    return Measurement(measured, seconds, rounds * once[0], [once] * rounds)
 
 
 def load_job_engine(job: Job) -> Any:

@@ -8,7 +8,7 @@ docs/*.md. Every job is a process of its own that leases a GPU as the jobs of a 
 the transformers engine until its share of the time is over. One that fails says why, and the next goes on.
 
 tokens/s   of training: without padding, the first step left out. Of generation: new tokens, while the prompts are
-           computed too. Of scoring: tokens of the prompts.
+           computed too. Of scoring: all tokens that the model is shown.
 MFU        operations of the model in a second, as a share of the peak that the maker names (dense bfloat16). For each
            of N parameters and each token: 6 in full training (2 forward, 2 backward for activations, 2 for weights),
            4 with LoRA (frozen weights need no gradient), 2 in inference. Attention is left out.
@@ -44,10 +44,13 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 # Operations/s, dense bfloat16, as NVIDIA's data sheets have them; of H100 and H200, the SXM cards.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
-WORKS = {"lora": "LoRA training", "full": "full training", "generate": "generation", "choose": "scoring"}
+WORKS = {
+    "lora": "LoRA training", "full": "full training", "generate": "generation", "choose": "scoring by rubric",
+    "measure": "scoring by likelihood",
+}  # fmt: skip
 JOBS: "list[tuple[Work, str]]" = [
-    ("lora", "1B"), ("full", "1B"), ("generate", "1B"), ("choose", "1B"),
-    ("lora", "8B"), ("generate", "8B"), ("choose", "8B"),
+    ("lora", "1B"), ("full", "1B"), ("generate", "1B"), ("choose", "1B"), ("measure", "1B"),
+    ("lora", "8B"), ("generate", "8B"), ("choose", "8B"), ("measure", "8B"),
 ]  # fmt: skip
 GIB = 1 << 30
 NOT_FREED = 64 << 20  # bytes; what the driver keeps for itself may change by less

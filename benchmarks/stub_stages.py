@@ -71,6 +71,17 @@ def judge(model: Path, row_id: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def measure_likelihood(candidates: Path, model: Path, likelihoods: Path, **_: Any) -> None:
+    """A likelihood after the instruction and one alone, for every candidate that was not rejected."""
+
+    def measure(row_id: str) -> dict[str, object]:
+        given, alone = ({"tokens": 50} | dict.fromkeys(("mean", "begin", "tail", "end"), -value)
+                        for value in sorted(draw(model, row_id).uniform(0, 5) for _ in range(2)))  # fmt: skip
+        return {"id": row_id, "given": given, "alone": alone, "failure": None}
+
+    write_rows(likelihoods, (measure(row["id"]) for row in read_rows(candidates) if not row["rejection"]))
+
+
 def evaluate_model(model: Path, held_out: Path, loss: Path, answers: Path, **_: Any) -> None:
     """A loss and an answer for every held-out pair."""
     write_losses(loss, model, held_out)
