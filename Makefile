@@ -4,10 +4,15 @@ BIN := .venv/bin
 # One release of each package, for every Python and platform that the project runs on.
 PIN := $(BIN)/uv pip compile pyproject.toml --quiet --no-header --universal --python-version 3.11 --fork-strategy fewest
 
-.PHONY: run lint test test-all test-slurm base config lock schema
+.PHONY: run real lint test test-all test-slurm base config lock schema
 
 run: .venv/installed
 	$(BIN)/snakemake
+
+# A small real model on real pages (examples/real/README.md).
+real: .venv/installed-for-real
+	$(BIN)/python examples/real/fetch_model.py
+	$(BIN)/snakemake --configfile configs/real-135m.yaml
 
 # What needs no run of the code: style, types, and which room may import which.
 lint: .venv/installed-for-tests
@@ -56,6 +61,10 @@ lock: .venv/installed
 
 .venv/installed-for-tests: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/installed-for-real: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[real]'
 	touch $@
 
 .venv/installed-for-slurm: .venv/installed-for-tests

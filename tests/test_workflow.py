@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.hub import cache_model
+from helpers.hub import BASE, cache_model
 
 from backtranslation.commands.workflow_jobs import pin_settings, read_configuration
 from backtranslation.files import read_rows
 from backtranslation.jobs.stages import model_stages
 from backtranslation.settings.prompts import PROMPT_FILES
 from backtranslation.settings.run import Settings, load_settings
+from backtranslation.shipped import NAMED
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -58,7 +60,9 @@ def snakemake(tmp_path: Path) -> Snakemake:
 
 
 def make_named_files(settings: Settings, folder: Path) -> None:
-    """Create, in `folder`, empty files for all pages that a configuration names, and its pairs."""
+    """Create, in `folder`, what a configuration names: empty files for all pages, pairs, a model unless it ships."""
+    if not settings.base_model.on_hub() and settings.base_model.path not in NAMED:
+        shutil.copytree(BASE, folder / settings.base_model.path)
     for source in settings.corpus.sources:
         for name in set(source.paths) - settings.generated_files():
             file = folder / name.replace("**/", "").replace("*", "one")
