@@ -122,7 +122,10 @@ def test_the_costs_of_a_finished_run(finished_run: Path) -> None:
     assert told["total"]["seconds"] == pytest.approx(sum(made.seconds for made in manifests))
     assert told["total"]["tokens"] == sum(made.tokens or 0 for made in manifests)
     stages_with_tokens = {row["stage"] for row in told["stages"] if row["tokens"]}
-    assert stages_with_tokens == {"train_model", "generate_instructions", "score_candidates", "evaluate_model"}
+    assert stages_with_tokens == {
+        "train_model", "generate_instructions", "score_candidates", "evaluate_model", "evaluate_backward_model",
+        "measure_round_trip",
+    }  # fmt: skip
     subjects = {(row["stage"], row["model"] or row["iteration"]) for row in told["stages"]}
     assert {("train_model", "backward"), ("score_candidates", "2"), ("evaluate_model", "M2")} <= subjects
 
