@@ -39,6 +39,15 @@ def audited_rubric(wildcards):
     return find_file(other) if other else template("score")
 
 
+def audit_parts():
+    """What the audit of an iteration leaves besides its measures: pattern by pattern, of every scorer."""
+    methods = {OWN: settings.scoring.method} | {name: other.method for name, other in settings.audit.scorers.items()}
+    asked = [name for name, method in methods.items() if method != "likelihood"]
+    parts = expand(layout.AUDIT_TEXTS, scorer=asked, allow_missing=True)
+    parts += expand(layout.AUDIT_SCORES, scorer=AUDITED_SCORERS, allow_missing=True)
+    return parts + ([layout.AUDIT_LIKELIHOODS] if MEASURED else []) + WEIGHED
+
+
 def of_own(parts):
     """Files that the scorer of the run alone has, whether an iteration is named or not."""
     return lambda wildcards: parts if wildcards.scorer == OWN else []
