@@ -83,6 +83,7 @@ class Job:
     tiny: bool
     folder: Path
     pages: list[str]
+    threads: int
     ends: float = 0.0
 
     @property

@@ -77,7 +77,9 @@ def main() -> None:
     from gpu_jobs import Job
 
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        first = Job(work="prepare", model="", tiny=args.tiny, folder=Path(folder), pages=args.pages)
+        first = Job(
+            work="prepare", model="", tiny=args.tiny, folder=Path(folder), pages=args.pages, threads=args.threads
+        )
         sys.exit(0 if run_jobs(first, ends) else 1)
 
 
@@ -142,6 +144,7 @@ def send_outcome(job: "Job", sender: Connection) -> None:
     """In the process of a job: do it, and send what came out, or a line that says why nothing did."""
     from gpu_jobs import do_job
 
+    start_job("on_gpu", f"{job.model} {job.work}", job.threads)
     try:
         sender.send(do_job(job))
     except Exception as error:  # no memory, no disk, a faulty driver: all are rows of the table

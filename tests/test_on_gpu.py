@@ -45,7 +45,7 @@ def test_a_job_that_fails_says_why(on_gpu: ModuleType, tmp_path: Path, monkeypat
     from gpu_jobs import Job
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    job = Job("generate", "1B", True, tmp_path, [])
+    job = Job("generate", "1B", True, tmp_path, [], threads=1)
     with pytest.raises(on_gpu.JobError, match=f"ModelError: {tmp_path}/1B"):
         on_gpu.run_job(job, time.monotonic() + 600)
 
