@@ -195,6 +195,30 @@ rule evaluate_model:
         "touch {output}"
 
 
+rule evaluate_backward_model:
+    input:
+        "results/trained/backward",
+        "results/seed/held_out.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/evaluation/backward/loss.json",
+        "results/evaluation/backward/instructions.jsonl.zst",
+    shell:
+        "touch {output}"
+
+
+rule measure_round_trip:
+    input:
+        "results/trained/M0",
+        "results/evaluation/backward/instructions.jsonl.zst",
+        "results/seed/held_out.jsonl.zst",
+        "prompt.jinja",
+    output:
+        "results/evaluation/backward/round_trip.json",
+    shell:
+        "touch {output}"
+
+
 rule judge_answers:
     input:
         "results/trained/M0",
@@ -237,6 +261,8 @@ rule build_report:
         expand("results/training/{model}.tsv", model=MODELS),
         expand("results/training/{model}.pairs.json", model=["backward", *MODELS]),
         expand("results/evaluation/losses/{model}.json", model=MODELS),
+        "results/evaluation/backward/loss.json",
+        "results/evaluation/backward/round_trip.json",
         expand("results/evaluation/{model}/answers.jsonl.zst", model=MODELS),
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
         "results/costs.json",
@@ -259,6 +285,8 @@ rule write_costs:
         expand("results/iterations/{iteration}/curated.jsonl.zst", iteration=ITERATIONS),
         expand("results/iterations/{iteration}/audit/measures.json", iteration=ITERATIONS),
         expand("results/evaluation/losses/{model}.json", model=MODELS),
+        "results/evaluation/backward/loss.json",
+        "results/evaluation/backward/round_trip.json",
         [f"results/evaluation/judgements/{first}-vs-{second}.jsonl.zst" for first, second in COMPARISONS],
         expand("results/models/{model}", model=["backward", *MODELS]),
     output:
