@@ -49,8 +49,8 @@ CURATED = "<results>/iterations/{iteration}/curated.jsonl.zst"
 
 # 5. The audit of the scorers
 AUDIT_PAIRS = "<results>/audit/pairs.jsonl.zst"
-AUDIT_BACKWARD_LIKELIHOODS = "<results>/audit/backward_likelihoods.jsonl.zst"
-AUDIT_LIKELIHOODS = "<results>/iterations/{iteration}/audit/likelihoods.jsonl.zst"
+AUDIT_BACKWARD_LIKELIHOODS = "<results>/audit/{scorer}/backward_likelihoods.jsonl.zst"
+AUDIT_LIKELIHOODS = "<results>/iterations/{iteration}/audit/{scorer}/likelihoods.jsonl.zst"
 AUDIT_TEXTS = "<results>/iterations/{iteration}/audit/{scorer}/judgements.jsonl.zst"
 AUDIT_SCORES = "<results>/iterations/{iteration}/audit/{scorer}/scores.jsonl.zst"
 COMBINED_WEIGHTS = "<results>/iterations/{iteration}/audit/weights.json"

@@ -45,7 +45,7 @@ def audit_parts():
     asked = [name for name, method in methods.items() if method != "likelihood"]
     parts = expand(layout.AUDIT_TEXTS, scorer=asked, allow_missing=True)
     parts += expand(layout.AUDIT_SCORES, scorer=AUDITED_SCORERS, allow_missing=True)
-    return parts + ([layout.AUDIT_LIKELIHOODS] if MEASURED else []) + WEIGHED
+    return parts + expand(layout.AUDIT_LIKELIHOODS if MEASURED else [], scorer=OWN, allow_missing=True) + WEIGHED
 
 
 def of_own(parts):
@@ -77,7 +77,7 @@ use rule measure_likelihood as measure_audit_likelihood with:
     output:
         likelihoods=layout.AUDIT_LIKELIHOODS,
     log:
-        layout.log_of("measure_audit_likelihood", "{iteration}"),
+        layout.log_of("measure_audit_likelihood", "{iteration}", "{scorer}"),
 
 
 use rule measure_backward_likelihood as measure_audit_backward_likelihood with:
@@ -88,7 +88,7 @@ use rule measure_backward_likelihood as measure_audit_backward_likelihood with:
     output:
         likelihoods=layout.AUDIT_BACKWARD_LIKELIHOODS,
     log:
-        layout.log_of("measure_audit_backward_likelihood"),
+        layout.log_of("measure_audit_backward_likelihood", "{scorer}"),
 
 
 rule fit_combined_score:
@@ -96,8 +96,8 @@ rule fit_combined_score:
     input:
         candidates=layout.AUDIT_PAIRS,
         judgements=expand(layout.AUDIT_TEXTS, scorer=OWN, allow_missing=True),
-        likelihoods=layout.AUDIT_LIKELIHOODS,
-        backward_likelihoods=layout.AUDIT_BACKWARD_LIKELIHOODS,
+        likelihoods=expand(layout.AUDIT_LIKELIHOODS, scorer=OWN, allow_missing=True),
+        backward_likelihoods=expand(layout.AUDIT_BACKWARD_LIKELIHOODS, scorer=OWN),
     output:
         weights=layout.COMBINED_WEIGHTS,
     log:

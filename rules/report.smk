@@ -53,7 +53,7 @@ rule write_costs:
             expand([*SCORING_PARTS, layout.SCORES], iteration=ITERATIONS, shard=SHARDS),
             expand(layout.CURATED, iteration=ITERATIONS),
             layout.AUDIT_PAIRS if ITERATIONS else [],
-            layout.AUDIT_BACKWARD_LIKELIHOODS if ITERATIONS and MEASURED_BACKWARD else [],
+            expand(layout.AUDIT_BACKWARD_LIKELIHOODS, scorer=OWN) if ITERATIONS and MEASURED_BACKWARD else [],
             expand([*audit_parts(), layout.AUDIT_MEASURES], iteration=ITERATIONS),
             expand(layout.HELD_OUT_LOSS, model=MODELS),
             [layout.BACKWARD_LOSS, layout.ROUND_TRIP] if ITERATIONS else [],

@@ -97,6 +97,7 @@ def build_report(
         stage_costs,
         survey_candidates,
         truth_measures,
+        with_seconds,
     )
     from backtranslation.report.statistics import overlaps, pair_lengths, summarise_scores
 
@@ -129,7 +130,7 @@ def build_report(
         iterations=iterations,
         selections=[pair_lengths(name, read_rows(path)) for name, path in zip(selection_names, curated, strict=True)],
         overlaps=overlaps({name: summary.selected for name, summary in zip(selection_names, iterations, strict=True)}),
-        audits=[read_audit(_read_json(path)) for path in audits],
+        audits=[with_seconds(read_audit(_read_json(path)), _read_json(costs)) for path in audits],
         losses=_losses(dict(zip(spec.models, losses, strict=True)), spec.random_seed),
         backward=backward,
         comparisons=_comparisons(judgements, answer_rows, spec),

@@ -8,7 +8,7 @@ few pairs to say), "gate" by which measure; "measures" has one for every scorer,
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backtranslation.files import join_rows, write_json
+from backtranslation.files import count_rows, join_rows, write_json
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
@@ -41,7 +41,7 @@ def measure_audit(pairs: Input, scores: list[Input], measures: Output, spec: Spe
     found: list[AuditMeasure] = []
     for scorer, path in zip(spec.scorers, scores, strict=True):
         found += _measure_scorer(scorer, pairs, path, [selected] if scorer == spec.scorers[0] else [], spec.random_seed)
-    audit = Audit(spec.iteration, find_gate(found, spec.scorers[0], selected), found)
+    audit = Audit(spec.iteration, count_rows(pairs), find_gate(found, spec.scorers[0], selected), found)
     tell(audit)
     write_json(measures, audit_value(audit))
 

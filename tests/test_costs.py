@@ -98,11 +98,11 @@ def test_a_path_is_found_by_its_most_exact_pattern_alone(tmp_path: Path) -> None
     assert [wildcards for wildcards, _ in layout.find(tmp_path, layout.DROPPED_SEGMENTS)] == [{"shard": "a"}]
 
 
-COST = StageCost("train_model", "M1", None, 1, 7200.0, 14_400.0, 1_234_567, "2026-11-25T08:33:48+00:00")
+COST = StageCost("train_model", "M1", None, None, 1, 7200.0, 14_400.0, 1_234_567, "2026-11-25T08:33:48+00:00")
 
 
 def test_lines_for_people() -> None:
-    selection = StageCost("select_candidates", None, "2", 1, 3.0, 0.0, None, "2026-11-24T08:33:48+00:00")
+    selection = StageCost("select_candidates", None, "2", None, 1, 3.0, 0.0, None, "2026-11-24T08:33:48+00:00")
     costs = [COST, selection]
     lines = [line.split() for line in describe_costs(costs, ["results/models/M2"])]
     assert lines[1:4] == [

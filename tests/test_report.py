@@ -1,6 +1,7 @@
 """The report: what it shows, what it leaves out, and that nothing from a page or a model can act in it."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from backtranslation.report.page import (
     sample_answers,
     sample_ids,
     survey_candidates,
+    with_seconds,
 )
 from backtranslation.report.statistics import NO_ESTIMATE, Estimate, PairLengths
 from backtranslation.settings.slices import spec
@@ -61,6 +63,8 @@ def tags_of(page: str) -> Tags:
     parser.feed(page)
     return parser
 
+
+NOBODY = (None, None)  # no iteration, no scorer
 
 SCORE_TABLE = pa.schema(
     {"id": pa.string(), **dict.fromkeys((*NAMES, "label_mass"), pa.float64()), "failure": pa.string(),
@@ -127,9 +131,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             AuditMeasure(EVIL, EVIL, "other_instruction", area, area, 40, 3),
             AuditMeasure(EVIL, EVIL, "cut_in_half", NO_ESTIMATE, NO_ESTIMATE, 0, 43),
         ]
-        write_json(folder / f"audit-{number}.json", audit_value(Audit(number, measures[0], measures)))
+        write_json(folder / f"audit-{number}.json", audit_value(Audit(number, 40, measures[0], measures)))
     write_json(
-        folder / "costs.json", costs_value([StageCost("train_model", EVIL, None, 1, 93_784.0, 0.0, 12_345, START)])
+        folder / "costs.json",
+        costs_value([StageCost("train_model", EVIL, *NOBODY, 1, 93_784.0, 0.0, 12_345, START)]),
     )
     write_json(
         folder / "truth.json",
@@ -441,3 +446,24 @@ def test_smallest_report_renders() -> None:
     page = render_report(Report(empty[0], empty[1], empty[2], settings_yaml=json.dumps({"a": 1})), TEMPLATE)
     assert page.startswith("<!DOCTYPE html>")
     assert page.rstrip().endswith("</html>")
+
+
+def test_an_audit_tells_what_a_thousand_rows_took() -> None:
+    """Each part was measured on the rows of the audit alone; the pool's own jobs, without a scorer, are left out."""
+    estimate = Estimate(0.9, 0.8, 1.0)
+    scores = [("own", "expected_score"), ("own", "combined"), ("categories", "expected_score"), ("own", "score")]
+    measures = [AuditMeasure(scorer, score, "other_instruction", estimate, estimate, 40, 0) for scorer, score in scores]
+    costs = [
+        StageCost("score_candidates", None, "2", "own", 1, 20.0, 0.0, None, START),
+        StageCost("score_candidates", None, "1", "own", 1, 999.0, 0.0, None, START),
+        StageCost("score_candidates", None, "2", "categories", 1, 30.0, 0.0, None, START),
+        StageCost("score_candidates", None, "2", None, 9, 999.0, 0.0, None, START),
+        StageCost("measure_likelihood", None, "2", "own", 1, 50.0, 0.0, None, START),
+        StageCost("measure_likelihood", None, None, "own", 1, 10.0, 0.0, None, START),
+    ]
+    seconds = with_seconds(Audit(2, 200, None, measures), costs_value(costs)).seconds
+    assert seconds["own", "expected_score"] == seconds["own", "score"] == pytest.approx(100)
+    assert seconds["categories", "expected_score"] == pytest.approx(150)
+    assert (seconds["own", "likelihood"], seconds["own", "backward_likelihood"]) == (250, 50)
+    assert seconds["own", "combined"] == pytest.approx(400)
+    assert math.isnan(seconds["categories", "likelihood"])

@@ -30,10 +30,16 @@ def describe_costs(costs: Sequence[StageCost], unmade: Sequence[str]) -> list[st
     return lines
 
 
+def describe_subject(model: str | None, iteration: str | None, scorer: str | None) -> str:
+    """What results of a stage belong to; a scorer is one of the audit."""
+    parts = [model, f"iteration {iteration}" if iteration else None, f"audit of {scorer}" if scorer else None]
+    return ", ".join(filter(None, parts))
+
+
 def _cells(cost: StageCost) -> list[str]:
     return [
         cost.stage or "from nothing",
-        cost.model or (f"iteration {cost.iteration}" if cost.iteration else ""),
+        describe_subject(cost.model, cost.iteration, cost.scorer),
         f"{cost.results:,}",
         format_seconds(cost.seconds),
         format_seconds(cost.gpu_seconds) if cost.gpu_seconds else "",

@@ -20,7 +20,7 @@ from backtranslation.layout import wildcards_of
 
 @dataclass(frozen=True)
 class StageCost:
-    """The results of a stage for one model (of two that are compared, both), for one iteration, or for neither.
+    """The results of a stage for one model (of two that are compared, both), for an iteration, a scorer, or neither.
 
     `tokens` are those of `Manifest`, `last_started` is when the making of the latest one began, ISO 8601 in UTC. All
     together have no stage.
@@ -29,11 +29,15 @@ class StageCost:
     stage: str | None
     model: str | None
     iteration: str | None
+    scorer: str | None
     results: int
     seconds: float
     gpu_seconds: float
     tokens: int | None
     last_started: str | None
+
+
+Subject = tuple[str | None, str | None, str | None]  # model, iteration, scorer
 
 
 def list_costs(named: Iterable[tuple[Path, str]]) -> list[StageCost]:
@@ -46,32 +50,30 @@ def list_costs(named: Iterable[tuple[Path, str]]) -> list[StageCost]:
         made = last_made(store, path)
         if made is not None and (made.stage, made.key) not in found:
             found[made.stage, made.key] = _cost_of(made, wildcards_of(store.parent, path))
-    stages: dict[str | None, dict[tuple[str | None, str | None], list[StageCost]]] = {}
+    stages: dict[str | None, dict[Subject, list[StageCost]]] = {}
     for cost in found.values():
-        stages.setdefault(cost.stage, {}).setdefault((cost.model, cost.iteration), []).append(cost)
-    return [
-        _add_up(stage, *subject, costs) for stage, subjects in stages.items() for subject, costs in subjects.items()
-    ]
+        stages.setdefault(cost.stage, {}).setdefault((cost.model, cost.iteration, cost.scorer), []).append(cost)
+    return [_add_up(stage, subject, costs) for stage, subjects in stages.items() for subject, costs in subjects.items()]
 
 
 def total_cost(costs: Sequence[StageCost]) -> StageCost:
     """All of them together."""
-    return _add_up(None, None, None, costs)
+    return _add_up(None, (None, None, None), costs)
 
 
 def _cost_of(made: Manifest, wildcards: dict[str, str]) -> StageCost:
     """The cost of one result, whose path has these wildcards."""
     compared = f"{wildcards['first']} and {wildcards['second']}" if "first" in wildcards else None
     model, iteration = wildcards.get("model", compared), wildcards.get("iteration")
-    return StageCost(made.stage, model, iteration, 1, made.seconds, made.gpu_seconds, made.tokens, made.started)
+    scorer = wildcards.get("scorer")
+    return StageCost(made.stage, model, iteration, scorer, 1, made.seconds, made.gpu_seconds, made.tokens, made.started)
 
 
-def _add_up(stage: str | None, model: str | None, iteration: str | None, costs: Sequence[StageCost]) -> StageCost:
+def _add_up(stage: str | None, subject: Subject, costs: Sequence[StageCost]) -> StageCost:
     tokens = [cost.tokens for cost in costs if cost.tokens is not None]
     return StageCost(
         stage,
-        model,
-        iteration,
+        *subject,
         results=sum(cost.results for cost in costs),
         seconds=round(sum(cost.seconds for cost in costs), 3),
         gpu_seconds=round(sum(cost.gpu_seconds for cost in costs), 3),

@@ -6,7 +6,7 @@ row, since both have the same response or the same instruction.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
 
@@ -49,11 +49,16 @@ class AuditMeasure:
 
 @dataclass(frozen=True)
 class Audit:
-    """The audit of the scorers of one iteration; `gate` is about the score that candidates were selected by."""
+    """The audit of the scorers of one iteration on so many rows, right and wrong.
+
+    `gate` is about the score that candidates were selected by, `seconds` by scorer and score what a thousand rows took.
+    """
 
     iteration: int
+    rows: int
     gate: AuditMeasure | None
     measures: list[AuditMeasure]
+    seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def scores_by_kind(rows: Iterable[tuple[Row, Row]], column: str) -> ScoresByKind:
@@ -105,6 +110,7 @@ def audit_value(audit: Audit) -> dict[str, Any]:
     """The audit as JSON; `read_audit` reads it. Numbers of no pair are null."""
     return {
         "iteration": audit.iteration,
+        "rows": audit.rows,
         "can_tell": audit.gate.can_tell if audit.gate else None,
         "gate": _measure_value(audit.gate) if audit.gate else None,
         "measures": [_measure_value(measure) for measure in audit.measures],
@@ -125,7 +131,7 @@ def read_audit(value: Mapping[str, Any]) -> Audit:
     """The audit from what `audit_value` made."""
     gate = value["gate"]
     measures = [_read_measure(row) for row in value["measures"]]
-    return Audit(value["iteration"], _read_measure(gate) if gate else None, measures)
+    return Audit(value["iteration"], value["rows"], _read_measure(gate) if gate else None, measures)
 
 
 def _read_measure(row: Mapping[str, Any]) -> AuditMeasure:

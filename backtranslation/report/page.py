@@ -6,10 +6,10 @@ a link only if it is http or https, and the page's content policy forbids script
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import nsmallest
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -302,13 +302,37 @@ def stage_costs(costs: Row) -> list[StageCost]:
 def _stage_cost(row: Row) -> StageCost:
     return StageCost(
         stage=row["stage"] or "all",
-        subject=row["model"] or (f"iteration {row['iteration']}" if row["iteration"] else ""),
+        subject=_subject(row),
         results=row["results"],
         time=timedelta(seconds=round(row["seconds"])),
         gpu_time=timedelta(seconds=round(row["gpu_seconds"])),
         tokens=row["tokens"],
         last_started=datetime.fromisoformat(row["last_started"]),
     )
+
+
+def _subject(row: Row) -> str:
+    """The model, iteration or scorer that a cost belongs to."""
+    names = (("", "model"), ("iteration ", "iteration"), ("audit of ", "scorer"))
+    return ", ".join(f"{words}{row[name]}" for words, name in names if row[name])
+
+
+def with_seconds(audit: Audit, costs: Row) -> Audit:
+    """The audit with what a thousand of its rows took, by scorer and score; a combined score takes all of its parts."""
+    took = {
+        (row["stage"], row["scorer"], row["iteration"] is None): 1000 * row["seconds"] / max(audit.rows, 1)
+        for row in costs["stages"]
+        if row["scorer"] and row["iteration"] in (None, str(audit.iteration))
+    }
+    seconds: dict[tuple[str, str], float] = {}
+    for scorer in {measure.scorer for measure in audit.measures}:
+        rubric = took.get(("score_candidates", scorer, False), nan)
+        forward = took.get(("measure_likelihood", scorer, False), nan)
+        backward = took.get(("measure_likelihood", scorer, True), nan)
+        parts = {"score": rubric, "expected_score": rubric, "likelihood": forward, "backward_likelihood": backward}
+        seconds |= {(scorer, score): value for score, value in parts.items()}
+        seconds[scorer, "combined"] = rubric + forward + backward
+    return replace(audit, seconds=seconds)
 
 
 def render_report(report: Report, template: Path) -> str:
@@ -328,6 +352,7 @@ def render_report(report: Report, template: Path) -> str:
     page = environment.from_string(template.read_text("utf-8"))
     return page.render(
         report=report,
+        nan=nan,
         steps=_steps(report),
         outcomes=_outcomes(report),
         failed_gates=[one for one in report.audits if one.gate and one.gate.can_tell is False],
