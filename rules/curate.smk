@@ -35,7 +35,7 @@ def likelihood_spec(task):
     return spec(
         loading=settings.base_model.loading(),
         task=task,
-        tags=settings.prompts.only("seed_tag", "augmented_tag") if task == "forward" else {},
+        tags=settings.prompts.only("seed_tag") if task == "forward" else {},
         generation=settings.generation,
         limits=settings.limits,
     )

@@ -102,7 +102,7 @@ rule measure_round_trip:
     params:
         spec=spec(
             loading=settings.base_model.loading(),
-            tags=settings.prompts.only("seed_tag", "augmented_tag", "answer_tag"),
+            tags=settings.prompts.only("seed_tag"),
             generation=settings.generation,
             limits=settings.limits,
             random_seed=settings.random_seed,

@@ -80,6 +80,7 @@ rule train_model:
         pairs=layout.TRAINING_PAIRS,
     log:
         layout.log_of("train_model", "{model}"),
+    priority: 1  # nearly every other job waits for a model
     threads: settings.resources.training_threads
     resources:
         gpu=lambda wildcards: gpus(training(wildcards).processes),

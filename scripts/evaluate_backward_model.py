@@ -6,6 +6,7 @@ Writes a JSON object {"loss": nats per token of the instruction, "tokens", "pair
 
 from functools import partial
 
+from backtranslation.corpus.seed import draw_pairs
 from backtranslation.files import read_rows, write_json, write_rows
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.stage import run_stage
@@ -46,7 +47,7 @@ def evaluate_backward_model(
     held_out: held-out pairs, .jsonl.zst
     prompt: template that asks for an instruction, .jinja
     loss: losses, .json
-    instructions: what it wrote for the first held-out responses, with a verdict, .jsonl.zst
+    instructions: what it wrote for some of the held-out responses, with a verdict, .jsonl.zst
     """
     from backtranslation.method.evaluation import measure_losses
     from backtranslation.models.chat import with_user_turns
@@ -61,7 +62,7 @@ def evaluate_backward_model(
     encode = partial(encode_backward, tokenizer, max_length=engine.room(""))
     write_json(loss, measure_losses(engine, pairs, encode, workplace.folder / "losses.jsonl", spec.limits))
 
-    asked = pairs[: spec.backward_pairs]
+    asked = draw_pairs(pairs, min(spec.backward_pairs, len(pairs)), spec.random_seed)
     texts = ((pair["id"], pair["response"]) for pair in asked)
     requests = make_requests(tokenizer, texts, spec.random_seed, "evaluate_backward_model")
     written = generate_all(engine, requests, spec.sampling, workplace.folder / COMPLETIONS, spec.limits)

@@ -21,7 +21,7 @@ class Spec(Slice):
     """Settings of this stage; the base model as it is may have a name on the hub in place of a folder."""
 
     loading: ModelLoading
-    hub_name: HubName | None
+    hub_name: HubName | None = None
     tags: Tags
     generation: Generation
     sampling: Sampling

@@ -81,7 +81,7 @@ def score_candidates(
         for sample_id in sample_ids(row["id"], spec.samples):
             choice, completion = choices.get(sample_id), written.get(sample_id)
             if choice is None:
-                return {"id": row["id"], "samples": [], "failure": PROMPT_TOO_LONG}
+                continue
             samples.append(
                 {
                     "text": completion and completion.text,
@@ -90,7 +90,7 @@ def score_candidates(
                     "label_mass": choice.mass,
                 }
             )
-        return {"id": row["id"], "samples": samples, "failure": None}
+        return {"id": row["id"], "samples": samples, "failure": None if samples else PROMPT_TOO_LONG}
 
     write_rows(judgements, map(judgement, rows))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from backtranslation.files import Row, read_rows, write_json
 from backtranslation.jobs.contract import Input, Output, Workplace
 from backtranslation.jobs.process import StoppedError
+from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
 from backtranslation.settings.base_model import HubName, ModelLoading
 from backtranslation.settings.limits import Limits
@@ -24,6 +25,8 @@ from backtranslation.settings.training import TrackedRun, Training
 if TYPE_CHECKING:
     from backtranslation.models.pairs import EncodedPair
     from backtranslation.models.prompts import Kind
+
+MANY_INPUTS = 0.2  # share of the seed
 
 
 class Spec(Slice):
@@ -91,6 +94,8 @@ def train_model(
     prompts = PromptSet(Prompts.model_validate(templates | spec.tags.model_dump()))
     start = locate_model(base, spec.hub_name, spec.loading)
     tokenizer = load_tokenizer(start.path, start, prompts)
+    if spec.task == "backward":
+        warn_of_inputs(seed)
     learnt: list[EncodedPair] = []
     counts: dict[str, Row] = {}
     rows_by_kind: dict[Kind, Iterator[Row]] = {"seed": read_rows(seed), "augmented": accepted_rows(augmented)}
@@ -107,6 +112,17 @@ def train_model(
     except TrainingError as error:
         raise TrainingError(f"config: training.{spec.task}: {error}") from None
     write_json(pairs, counts)  # in every process, and the same
+
+
+def warn_of_inputs(seed: Path) -> None:
+    """Warn where many instructions have several lines: a model that learns to invent an input may never end one."""
+    lines = [row["instruction"].strip().count("\n") + 1 for row in read_rows(seed)]
+    several = sum(count > 1 for count in lines)
+    if several > MANY_INPUTS * len(lines):
+        log.warning(
+            f"{several:,} of {len(lines):,} seed instructions have several lines, perhaps an input below what is asked:"
+            " the backward model would have to invent it from the response, and may go on without end (docs/seed.md)"
+        )
 
 
 def accepted_rows(paths: list[Path]) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from backtranslation.models.chat import render_prompt
-from backtranslation.models.engine import EngineError, Request, load_engine, row_seed
+from backtranslation.models.engine import EngineError, Request, choose_all, load_engine, row_seed
 from backtranslation.models.engines import transformers_engine
 from backtranslation.models.engines.transformers_engine import (
     Prefix,
@@ -25,6 +25,7 @@ from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.generation import Generation, Sampling
+from backtranslation.settings.limits import Limits
 
 SAMPLING = Sampling(temperature=0.9, top_p=0.95, max_new_tokens=16)
 
@@ -178,7 +179,28 @@ def test_choices_with_several_tokens_are_told_apart_where_they_differ(
     prompt = [(requests[0].id, requests[0].prompt)]
     (whole,) = engine.choose(prompt, ["Better: 1", "Better: 2"])
     (rest,) = engine.choose([(requests[0].id, requests[0].prompt + "Better:")], [" 1", " 2"])
-    np.testing.assert_allclose([*whole.shares, whole.mass], [*rest.shares, rest.mass], rtol=1e-4)
+    np.testing.assert_allclose(whole.shares, rest.shares, rtol=1e-4)
+    ids = engine.tokenizer(requests[0].prompt, add_special_tokens=False, return_tensors="pt").input_ids
+    begun = engine.tokenizer("Better:", add_special_tokens=False, return_tensors="pt").input_ids
+    with torch.no_grad():
+        likely = engine.model(torch.cat([ids, begun], 1)).logits[0].softmax(-1)
+    forced = np.prod([likely[ids.shape[1] - 1 + place, token].item() for place, token in enumerate(begun[0])])
+    np.testing.assert_allclose(whole.mass, forced * rest.mass, rtol=1e-3)
+
+
+def test_a_text_that_leaves_room_for_a_choice_alone(
+    model_folder: Callable[[str], Path], prompts: PromptSet, tmp_path: Path
+) -> None:
+    """The engine reads at the last of 512 positions at most, wherever the choices begin to differ."""
+    base = BaseModelSettings(path=str(model_folder("gpt2")))
+    engine, tokenizer = load_engine(Generation(), base.path, base, prompts)
+    tokens = len(tokenizer(" water").input_ids)
+    for number, choices in enumerate(([" 1", " 2"], [" water 1", " water 2"])):
+        texts = [(str(count), " water" * count) for count in range(512 // tokens - 6, 512 // tokens + 3)]
+        found = choose_all(engine, texts, choices, tmp_path / str(number), Limits(max_unusable_share=1))
+        longest = max(int(row_id) for row_id, choice in found.items() if choice)
+        with_choice = len(tokenizer(" water" * longest + choices[0]).input_ids)
+        assert 512 - tokens < with_choice <= 512 and None in found.values()
 
 
 @pytest.mark.parametrize("choices", [["yes", "yes"], [" 1", " 1 2"]])

@@ -51,13 +51,21 @@ def test_the_pages_are_small_and_every_file_is_in_the_notice() -> None:
     assert sorted(listed) == sorted(with_licence_text) == [file.name for file in files]
 
 
-def test_pairs_are_enough_for_the_held_out_ones_and_say_where_they_come_from(settings: Settings) -> None:
-    assert settings.seed.path and settings.held_out.size
-    pairs = read_pairs(settings.seed.path, settings.seed)
-    assert len(pairs) > 5 * settings.held_out.size
-    rows = [json.loads(line) for line in Path(settings.seed.path).read_text().splitlines()]
-    assert len(rows) == len(pairs)
-    assert all("Apache-2.0" in row["source"] for row in rows)
+def test_every_pair_is_read_and_says_where_it_comes_from(settings: Settings) -> None:
+    assert settings.held_out.pairs
+    used: list[str] = []
+    for pairs in (settings.seed, settings.held_out.pairs):
+        assert pairs.path
+        rows = [json.loads(line) for line in Path(pairs.path).read_text().splitlines()]
+        assert len(read_pairs(pairs.path, pairs)) == len(rows) > 0
+        assert all("Apache-2.0" in row["source"] for row in rows)
+        used += [row["id"] for row in rows]
+    assert len(set(used)) == len(used)
+
+
+def test_no_instruction_of_the_seed_has_an_input_below_it(settings: Settings) -> None:
+    assert settings.seed.path
+    assert not [row for row in read_pairs(settings.seed.path, settings.seed) if "\n" in row["instruction"]]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from helpers.tiny_models import ROOT, make_pairs
 
+from backtranslation.corpus.seed import draw_pairs
 from backtranslation.errors import DataError
 from backtranslation.files import Row, read_rows, write_rows
-from backtranslation.method.round_trip import CANDIDATES, RoundTrip, draw_candidates, make_round_trips
+from backtranslation.method.round_trip import CANDIDATES, RoundTrip, draw_responses, make_round_trips
 from backtranslation.models.engine import ReplyLikelihood
 from backtranslation.models.pairs import EncodedPair, PairError
 from backtranslation.settings.augmentation import InstructionFilters
@@ -59,13 +60,13 @@ def travel(engine: Librarian, rows: list[Row], work: Path, share: float = 1.0) -
 
 def test_a_response_is_ranked_by_how_much_likelier_its_instruction_makes_it(tmp_path: Path) -> None:
     """r0 is likelier than r20 by itself, under every instruction; that counts for nothing."""
-    rivals = [other for other in draw_candidates("r5", RESPONSES, 1)[1:] if other != "r3"]
+    rivals = [other for other in draw_responses("r5", RESPONSES, 1)[1:] if other != "r3"]
     gains = {("r20", "r20"): 0.125, ("r5", "r5"): 0.25, ("r5", rivals[0]): 0.5, ("r5", rivals[1]): 0.25}
     found = travel(Librarian(gains), written({"r20": None, "r5": None}), tmp_path)
     assert found[0].rank == 1 and found[0].reciprocal_rank == 1
     assert found[1].rank == 3 and found[1].reciprocal_rank == 1 / 3, "what is as much likelier comes before"
     for row in found:
-        assert row.candidates == CANDIDATES - ("r3" in draw_candidates(row.id, RESPONSES, 1))
+        assert row.candidates == CANDIDATES - ("r3" in draw_responses(row.id, RESPONSES, 1))
 
 
 def test_a_response_without_a_usable_instruction_or_too_long_is_not_retrieved(tmp_path: Path) -> None:
@@ -86,11 +87,11 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
 
 
 def test_candidates_are_drawn_by_the_row_and_the_seed() -> None:
-    drawn = draw_candidates("r1", RESPONSES, 1)
+    drawn = draw_responses("r1", RESPONSES, 1)
     assert drawn[0] == "r1" and len(set(drawn)) == CANDIDATES
-    assert drawn == draw_candidates("r1", list(reversed(RESPONSES)), 1)
-    assert set(drawn) != set(draw_candidates("r1", RESPONSES, 2)) != set(draw_candidates("r2", RESPONSES, 2))
-    assert draw_candidates("r1", ["r1", "r2"], 1) == ["r1", "r2"]
+    assert drawn == draw_responses("r1", dict(reversed(RESPONSES.items())), 1)
+    assert set(drawn) != set(draw_responses("r1", RESPONSES, 2)) != set(draw_responses("r2", RESPONSES, 2))
+    assert draw_responses("r1", {"r1": "One.", "r2": "Two.", "r3": " one"}, 1) == ["r1", "r2"], "r3 says the same"
 
 
 def test_scripts_measure_the_backward_model_and_the_round_trip(
@@ -114,11 +115,14 @@ def test_scripts_measure_the_backward_model_and_the_round_trip(
     assert [pair["id"] for pair in loss["pairs"]] == [pair["id"] for pair in pairs]
     assert loss["tokens"] == sum(pair["tokens"] for pair in loss["pairs"]) > 0 < loss["loss"]
     rows = list(read_rows(tmp_path / "instructions.jsonl.zst"))
-    assert [(row["id"], row["response"]) for row in rows] == [(pair["id"], pair["response"]) for pair in pairs[:4]]
+    assert [(row["id"], row["response"]) for row in rows] == [
+        (pair["id"], pair["response"]) for pair in draw_pairs(pairs, 4, 1)
+    ]
 
     # The model is untrained, and what it wrote not to be relied on.
     usable = [
-        row | {"instruction": pair["instruction"], "rejection": None} for row, pair in zip(rows, pairs, strict=False)
+        row | {"instruction": pair["instruction"], "rejection": None}
+        for row, pair in zip(rows, draw_pairs(pairs, 4, 1), strict=True)
     ]
     write_rows(tmp_path / "usable.jsonl.zst", [*usable[:3], usable[3] | {"rejection": "empty"}])
     tags = prompt_settings.only(*Tags.model_fields)
@@ -126,7 +130,7 @@ def test_scripts_measure_the_backward_model_and_the_round_trip(
         prompt_settings.forward, "--instructions", "usable.jsonl.zst", "--held-out", "held_out.jsonl.zst",
         "--round-trip", "round_trip.json")  # fmt: skip
     found = json.loads((tmp_path / "round_trip.json").read_text())
-    assert [row["id"] for row in found["pairs"]] == [pair["id"] for pair in pairs[:4]]
+    assert [row["id"] for row in found["pairs"]] == [row["id"] for row in rows]
     assert all(1 <= row["rank"] <= row["candidates"] == 6 for row in found["pairs"][:3])
     assert found["pairs"][3] == {"id": pairs[3]["id"], "rank": None, "candidates": 0, "failure": "empty"}
     assert found["top_1"] == sum(row["rank"] == 1 for row in found["pairs"]) / 4 <= found["mean_reciprocal_rank"]

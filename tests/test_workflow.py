@@ -68,14 +68,15 @@ def make_named_files(settings: Settings, folder: Path) -> None:
             file = folder / name.replace("**/", "").replace("*", "one")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-    if settings.seed.path not in (None, *settings.generated_files()):
-        assert settings.seed.path is not None
-        wanted = (settings.seed.size or 1) + (settings.held_out.size or 0)
-        file = folder / settings.seed.path
+    wanted = (settings.seed.size or 1) + (settings.held_out.size or 0)
+    for pairs in filter(None, (settings.seed, settings.held_out.pairs)):
+        if pairs.path is None or pairs.path in settings.generated_files():
+            continue
+        file = folder / pairs.path
         file.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(file, "wt") if file.suffix == ".gz" else file.open("w") as stream:
             for number in range(wanted):
-                stream.write(json.dumps(PAIR_ROWS[settings.seed.format](f"question {number}")) + "\n")
+                stream.write(json.dumps(PAIR_ROWS[pairs.format](f"question {number}")) + "\n")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -6,6 +6,7 @@ response (r-IFD). No token is generated, and no skill is asked for that a small 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -15,6 +16,7 @@ from backtranslation.models.engine import Engine, ReplyLikelihood, measure_all
 from backtranslation.models.pairs import EncodedPair, encode_usable
 from backtranslation.settings.limits import Limits
 
+NOT_MEASURABLE = "not_measurable"
 EDGE_TOKENS = 16  # how a reply begins and ends is looked at apart: there stands what does not belong to it
 
 # What is shown to a model, and what it is measured on.
@@ -45,6 +47,8 @@ def measure_likelihoods(
     alone = measure_all(engine, [encode(row) for row in unshown], work / "alone.jsonl", condense)
     for row in rows:
         failure = left_out.get(row["id"])
+        if not failure and not all(map(_is_finite, (given[row["id"]], alone[first_with[row[measured]]]))):
+            failure = NOT_MEASURABLE
         yield {
             "id": row["id"],
             "given": None if failure else _without_id(given[row["id"]]),
@@ -58,6 +62,8 @@ def condense(likelihood: ReplyLikelihood) -> Row:
     and the last EDGE_TOKENS of them, and the log probability that it ends there. In nats.
     """
     *tokens, end = likelihood.log_probabilities
+    if not tokens:
+        return {"tokens": 0, "mean": nan, "begin": nan, "tail": nan, "end": end}
     return {
         "tokens": len(tokens),
         "mean": fmean(tokens),
@@ -65,6 +71,11 @@ def condense(likelihood: ReplyLikelihood) -> Row:
         "tail": fmean(tokens[-EDGE_TOKENS:]),
         "end": end,
     }
+
+
+def _is_finite(condensed: Row) -> bool:
+    """Whether all is known of a reply: a model may overflow, and a reply may be nothing but its end."""
+    return all(isfinite(condensed[part]) for part in ("mean", "begin", "tail", "end"))
 
 
 def _without_id(row: Row) -> Row:

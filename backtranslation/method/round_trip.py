@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
+from backtranslation.corpus.ngrams import text_hash
 from backtranslation.files import Row, row_hash
 from backtranslation.method.likelihood import Encode, measure_likelihoods
+from backtranslation.method.scores import likelihood_gain
 from backtranslation.models.engine import Engine
 from backtranslation.settings.limits import Limits
 
@@ -50,7 +52,7 @@ def make_round_trips(
     killed process continues. Raises DataError if clearly more pairs cannot be encoded than may be unusable.
     """
     usable = {row["id"]: row["instruction"] for row in written if row["rejection"] is None}
-    candidates = {row_id: draw_candidates(row_id, held_out, random_seed) for row_id in usable}
+    candidates = {row_id: draw_responses(row_id, held_out, random_seed) for row_id in usable}
     rows = [
         {"id": f"{row_id}/{other}", "instruction": usable[row_id], "response": held_out[other]}
         for row_id, others in candidates.items()
@@ -65,18 +67,17 @@ def make_round_trips(
         own, *others = (measured[f"{row_id}/{other}"] for other in candidates[row_id])
         if own["failure"]:
             return RoundTrip(row_id, None, 0, own["failure"])
-        gains = [_gain(other) for other in others if not other["failure"]]
-        return RoundTrip(row_id, 1 + sum(gain >= _gain(own) for gain in gains), 1 + len(gains))
+        gains = [likelihood_gain(other) for other in others if not other["failure"]]
+        return RoundTrip(row_id, 1 + sum(gain >= likelihood_gain(own) for gain in gains), 1 + len(gains))
 
     return [retrieve(row) for row in written]
 
 
-def _gain(likelihood: Row) -> float:
-    """How much likelier an instruction makes a response, in nats a token."""
-    return float(likelihood["given"]["mean"] - likelihood["alone"]["mean"])
+def draw_responses(row_id: str, held_out: Mapping[str, str], random_seed: int) -> list[str]:
+    """Ids of a response and CANDIDATES - 1 others, fewer where there are no more: those with the smallest hashes.
 
-
-def draw_candidates(row_id: str, ids: Mapping[str, str] | Sequence[str], random_seed: int) -> list[str]:
-    """A response and CANDIDATES - 1 others, fewer where there are no more: those whose hash with it is the smallest."""
-    others = (other for other in ids if other != row_id)
+    A response that is the same text, but for spaces, case and punctuation, is no other.
+    """
+    own = text_hash(held_out[row_id])
+    others = (other for other, response in held_out.items() if text_hash(response) != own)
     return [row_id, *nsmallest(CANDIDATES - 1, others, key=lambda other: row_hash(random_seed, row_id, other))]

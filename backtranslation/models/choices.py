@@ -53,7 +53,7 @@ def cut_question(
     """
     lengths = [len(encode_text(tokenizer, text)) for text in question]
     budget, cut = max(lengths), question
-    while budget and (excess := 1 - _least_room(tokenizer, prompts, cut, room)) > 0:
+    while budget and (excess := -_least_room(tokenizer, prompts, cut, room)) > 0:
         wanted = _tokens_kept(lengths, budget) - excess
         budget = max(0, bisect_right(range(budget), wanted, key=partial(_tokens_kept, lengths)) - 1)
         cut = Question(*(cut_text(tokenizer, text, budget) for text in question))
@@ -63,9 +63,9 @@ def cut_question(
 def _least_room(
     tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question, room: Callable[[str], int]
 ) -> int:
-    """What the longer order leaves."""
+    """What the longer order leaves beside the number."""
     orders = (question, question.reversed())
-    return min(room(text_before_judgement(tokenizer, prompts, order)) for order in orders)
+    return min(room(text_before_judgement(tokenizer, prompts, order) + JUDGEMENT_CHOICES[0]) for order in orders)
 
 
 def _tokens_kept(lengths: Sequence[int], budget: int) -> int:

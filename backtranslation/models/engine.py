@@ -28,8 +28,8 @@ from backtranslation.tally import Tally
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Stages that draw for the same rows need different numbers; held-out pairs are never augmented or scored. Version 0.1.0
-# had 0 for all: with 0 here, what it sampled can be sampled again.
+# Stages that draw for the same rows need different numbers; rows of the audit have ids of their own. Version 0.1.0 had
+# 0 for all: with 0 here, what it sampled can be sampled again.
 STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0, "evaluate_backward_model": 2}
 
 PROMPT_TOO_LONG = "prompt_too_long"
@@ -60,7 +60,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Choice:
-    """How probable each of several choices is: shares that sum to 1, and the probability of all together (`mass`)."""
+    """How probable each of several choices is after a text: shares that sum to 1, and that of all together (`mass`)."""
 
     id: str
     shares: list[float]
@@ -134,7 +134,8 @@ def choose_all(
 
     None for a text that is too long, see `find_too_long`.
     """
-    too_long = find_too_long(engine, prompts, 1, limits)
+    # The engine reads at the first token in which the choices differ, which a choice may share with them.
+    too_long = find_too_long(engine, [(row_id, text + choices[0]) for row_id, text in prompts], 0, limits)
 
     def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
         progress = Progress(len(prompts) - len(too_long), already=len(there))

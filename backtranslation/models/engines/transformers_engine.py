@@ -104,7 +104,7 @@ class TransformersEngine:
         Raises EngineError when two choices begin with the same token, or a text is too long for the model.
         """
         ids = [row_id for row_id, _ in prompts]
-        sequences, first_tokens = [], []
+        sequences, first_tokens, forced = [], [], []
         for row_id, text in prompts:
             variants = [encode_text(self.tokenizer, text + choice) for choice in choices]
             common = common_prefix(variants)
@@ -113,19 +113,28 @@ class TransformersEngine:
                 raise EngineError(f"row {row_id}: the choices {', '.join(choices)} do not differ in their first token")
             sequences.append(common)
             first_tokens.append(firsts)
+            # Tokens that the choices begin with in common, such as a space: a model may prefer others.
+            forced.append(max(0, len(common) - len(encode_text(self.tokenizer, text))))
         self._check_lengths(ids, sequences)
 
         def weigh(rows: list[int], prefix: Prefix) -> list[Choice]:
             firsts = torch.tensor([first_tokens[row] for row in rows], device=self.model.device)
-            logits = self._start([sequences[row] for row in rows], prefix).logits
-            chosen = logits.gather(1, firsts)
-            masses = (chosen.logsumexp(-1) - logits.logsumexp(-1)).exp()
+            begun = [min(forced[row], len(sequences[row]) - 1) for row in rows]
+            logits = self._prefill([sequences[row] for row in rows], prefix, keep=1 + max(begun)).logits.float()
+            likely = logits.log_softmax(-1)
+            chosen = likely[:, -1].gather(1, firsts)
+            masses = chosen.logsumexp(-1)
+            for place, (row, tokens) in enumerate(zip(rows, begun, strict=True)):
+                for back in range(1, tokens + 1):
+                    masses[place] += likely[place, -1 - back, sequences[row][-back]]
             return [
                 Choice(ids[row], shares, mass)
-                for row, shares, mass in zip(rows, chosen.softmax(-1).tolist(), masses.tolist(), strict=True)
+                for row, shares, mass in zip(rows, chosen.softmax(-1).tolist(), masses.exp().tolist(), strict=True)
             ]
 
-        yield from self._in_batches(sequences, [len(ids) for ids in sequences], weigh)
+        # What is shared must leave the logits before the forced tokens to every row.
+        prompts_alone = [ids[: len(ids) - count] for ids, count in zip(sequences, forced, strict=True)]
+        yield from self._in_batches(prompts_alone, [len(ids) for ids in sequences], weigh)
 
     def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
         """Log probabilities of the tokens of every reply.
