@@ -9,6 +9,9 @@ from backtranslation.settings.audit import OWN
 
 AUDITED_SCORERS = [OWN, *settings.audit.scorers]
 
+# Rows of the audit that are too long for a model are counted; the run does not depend on them.
+AUDIT_LIMITS = settings.limits.model_copy(update={"max_unusable_share": 1.0})
+
 
 rule make_audit_pairs:
     """Make right and wrong pairs of the held-out ones."""
@@ -66,7 +69,7 @@ use rule score_candidates as score_audit_pairs with:
         spec=lambda wildcards: asking_spec(settings.scoring.asking(audited_method(wildcards))),
         sources=lambda wildcards: source_state(audited_rubric(wildcards)),
         code=code_digest("score_candidates", settings.generation),
-        call=call("score_candidates", generation=settings.generation, limits=settings.limits),
+        call=call("score_candidates", generation=settings.generation, limits=AUDIT_LIMITS),
 
 
 use rule measure_likelihood as measure_audit_likelihood with:
@@ -78,6 +81,11 @@ use rule measure_likelihood as measure_audit_likelihood with:
         likelihoods=layout.AUDIT_LIKELIHOODS,
     log:
         layout.log_of("measure_audit_likelihood", "{iteration}", "{scorer}"),
+    params:
+        spec=likelihood_spec("forward"),
+        sources=source_state(template("forward")),
+        code=code_digest("measure_likelihood", settings.generation),
+        call=call("measure_likelihood", generation=settings.generation, limits=AUDIT_LIMITS),
 
 
 use rule measure_backward_likelihood as measure_audit_backward_likelihood with:
@@ -89,6 +97,11 @@ use rule measure_backward_likelihood as measure_audit_backward_likelihood with:
         likelihoods=layout.AUDIT_BACKWARD_LIKELIHOODS,
     log:
         layout.log_of("measure_audit_backward_likelihood", "{scorer}"),
+    params:
+        spec=likelihood_spec("backward"),
+        sources=source_state(template("backward")),
+        code=code_digest("measure_likelihood", settings.generation),
+        call=call("measure_likelihood", generation=settings.generation, limits=AUDIT_LIMITS),
 
 
 rule fit_combined_score:

@@ -10,9 +10,6 @@ MEASURED_BACKWARD = [layout.BACKWARD_LIKELIHOODS] if settings.scoring.measures_l
 WEIGHED = [layout.COMBINED_WEIGHTS] if settings.scoring.method == "combined" else []
 SCORING_PARTS = ASKED + MEASURED + MEASURED_BACKWARD
 
-# The score that a candidate must not be without, by method.
-CHECKED = {"reasoned": "score", "direct": "expected_score", "likelihood": "likelihood", "combined": "combined"}
-
 
 def scorer(wildcards):
     """The model that scores: that of the iteration before."""
@@ -46,7 +43,7 @@ def scores_spec(method, max_unparsable_share):
     return spec(
         reasoned=method == "reasoned",
         min_label_mass=settings.scoring.min_label_mass,
-        checked=CHECKED[method],
+        checked=settings.selection.column,
         max_unparsable_share=max_unparsable_share,
     )
 

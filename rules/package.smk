@@ -27,7 +27,7 @@ def card_settings(wildcards):
     if wildcards.model != "M0":
         sections["augmentation"] = settings.augmentation.only("sampling")
     if wildcards.model not in ("backward", "M0", *CONTROLS):
-        sections |= {"scoring": settings.scoring.only("sampling"), "selection": settings.selection.identity()}
+        sections |= {"scoring": settings.scoring.said(), "selection": settings.selection.identity()}
     if task(wildcards) == "forward":
         sections |= {"prompts": prompt_tags(), "evaluation": settings.evaluation.only("sampling")}
     return sections

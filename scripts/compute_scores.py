@@ -8,14 +8,14 @@ counts and examples, if too many candidates have no score.
 from backtranslation.files import write_rows
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.stage import run_stage
-from backtranslation.method.scores import check_unscored, read_findings, score_candidate
+from backtranslation.method.scores import NEVER_ASKED, check_unscored, read_findings, score_candidate
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.prompts import Prompts
 from backtranslation.settings.slices import Slice
 
 
 class Spec(Slice):
-    """Settings of this stage; `checked` is the score that too many candidates must not be without."""
+    """Settings of this stage; `checked` is the score that selects, without which too many candidates must not be."""
 
     reasoned: bool
     min_label_mass: float
@@ -54,7 +54,7 @@ def compute_scores(
             scored["combined"] = combined_score(scored["id"], findings, fitted)
             if scored["combined"] is None:
                 scored["failures"]["combined"] = findings.failure
-    asked = [scored for scored, (_, findings) in zip(rows, found, strict=True) if findings.failure is None]
+    asked = [scored for scored in rows if not set(scored["failures"].values()) & NEVER_ASKED]
     check_unscored(asked, spec.checked, spec.max_unparsable_share)
     write_rows(scores, rows)
 

@@ -143,6 +143,14 @@ def test_what_can_be_read_is_checked_beside_a_missing_section(missing: str) -> N
             "selection.by: must be likelihood or backward_likelihood where scoring.method is likelihood"
             " (found: combined)",
         ),
+        (
+            {
+                "scoring": {"method": "combined"},
+                "selection": {"by": "combined", "quantile": 0.5},
+                "held_out": {"size": 2},
+            },
+            "held_out.size: scoring.method combined is fitted on at least 20 pairs of the audit (found: 2)",
+        ),
         ({"held_out": 5}, "held_out: Input should be a valid dictionary or instance of HeldOut (found: 5)"),
         ({"seed": {"path": "seed.jsonl", "dataset": {"name": "a/b"}}}, "seed: give either path or dataset"),
     ],

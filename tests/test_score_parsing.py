@@ -36,6 +36,8 @@ LABEL = "Score:"
         ("Fine.\n**Score:** 4/5.\nThe next pair: Score: 1", 4),
         ("Score: 4\nScore: none", 4),
         ("Score: 3 points for being relevant.\nScore: 5\nScore: 1", 5),
+        ("Score: 4\n\n- 5 points for clarity", 4),
+        ("Score: 4\n-5", 4),
     ],
 )
 def test_scores(raw: str, score: float) -> None:

@@ -92,7 +92,7 @@ def test_too_many_rows_without_a_score_stop_the_run() -> None:
     good = score(judged("g", "Score: 4"))
     bad = [{**score(judged("b", f"text {n}", mass=0.01)), "id": f"b{n}"} for n in range(40)]
     check_unscored([good] * 10 + bad[:2], "score", 0.2)
-    with pytest.raises(DataError, match=r"40 of 50 scores cannot be read \(40 no_score\)") as error:
+    with pytest.raises(DataError, match=r"40 of 50 candidates have no score \(40 no_score\)") as error:
         check_unscored([good] * 10 + bad, "score", 0.5)
     assert [f"b{n} (no_score): 'text {n}'" in str(error.value) for n in range(4)] == [True, True, True, False]
     with pytest.raises(DataError, match=r"40 low_label_mass"):
@@ -219,7 +219,7 @@ def test_no_row_of_the_audit_is_scored_by_a_fit_that_it_took_part_in() -> None:
 
 def test_too_few_audited_pairs_are_an_error_that_says_what_to_do() -> None:
     rows, _ = audit(19, noise=0)
-    with pytest.raises(DataError, match=r"at least 20, and 19 can be used: raise held_out.size or audit.max_pairs"):
+    with pytest.raises(DataError, match=r"at least 20 pairs of the audit, and 19 can be used: raise held_out\.size"):
         fit_weights(rows, {row["id"]: {"one": 1.0} for row in rows}, 1)
 
 

@@ -43,7 +43,8 @@ def select_ids(scored: list[Candidate], selection: Selection) -> set[str]:
         (Selection(threshold=4, top_n=1), "e"),  # a tie on the score, the higher expectation wins
         (Selection(by="expected", threshold=1, top_n=2), "cd"),
         (Selection(threshold=4.5, top_n=10), "abe"),
-        (Selection(by="expected", quantile=0.5), "bcd"),  # of five scores the median is in the upper half
+        (Selection(by="expected", quantile=0.5), "bcd"),  # the better half of five, rounded up
+        (Selection(by="expected", quantile=0.6), "cd"),
         (Selection(by="expected", quantile=0.75), "cd"),
         (Selection(by="expected", quantile=0), "abcde"),
         (Selection(by="expected", quantile=0.5, threshold=4.7), "cd"),

@@ -55,6 +55,10 @@ def test_defaults_are_the_papers() -> None:
             {"scoring": {"method": "combined"}, "selection": {"by": "combined", "threshold": 4.5}},
             "config: selection: threshold: combined scores lie between 0 and 1",
         ),
+        (
+            {"scoring": {"method": "likelihood"}, "selection": {"by": "likelihood", "threshold": 4.0}},
+            "config: selection: threshold: likelihood scores are nats per token, seldom more than 3",
+        ),
         ({"selection": {"threshold": 6}}, "config: selection: threshold: parsed scores lie between 1 and 5"),
         ({"training": {"forward": {"steps": 9, "epochs": 2}}}, r"training.forward: steps \(9\) and epochs \(2\) both"),
         (

@@ -23,7 +23,7 @@ from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.layout import TRAINED_MODEL, locate
 from backtranslation.models.prompts import PromptSet
-from backtranslation.settings.audit import Audit
+from backtranslation.settings.audit import MIN_COMBINED_PAIRS, Audit
 from backtranslation.settings.base_model import BaseModelSettings, looks_like_folder
 from backtranslation.settings.corpus import Corpus, SegmentFilters, Source
 from backtranslation.settings.evaluation import Evaluation
@@ -93,8 +93,17 @@ def _template_faults(prompts: Prompts, name: str, key: str) -> Iterator[str]:
         yield f"config: {key}: {error}"
 
 
-def selection_faults(scoring: Scoring, selection: Selection) -> Iterator[str]:
-    """Whether the score that selects is one that candidates are given."""
+def selection_faults(
+    scoring: Scoring, selection: Selection, audit: Audit, held_out: HeldOut, iterations: int
+) -> Iterator[str]:
+    """Whether the score that selects is one that candidates are given, and can be fitted."""
+    audited = min(audit.max_pairs, held_out.size or audit.max_pairs)
+    if scoring.method == "combined" and iterations and audited < MIN_COMBINED_PAIRS:
+        key = "audit.max_pairs" if audit.max_pairs == audited else "held_out.size"
+        yield (
+            f"config: {key}: scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit"
+            f" (found: {audited})"
+        )
     scores = SCORES_OF[scoring.method]
     if selection.by not in scores:
         yield (
@@ -302,7 +311,7 @@ CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     results_faults: {"results"},
     prompt_faults: {"prompts"},
     audit_faults: {"audit", "prompts"},
-    selection_faults: {"scoring", "selection"},
+    selection_faults: {"scoring", "selection", "audit", "held_out", "iterations"},
     engine_faults: {"generation"},
     tracker_faults: {"training"},
     gpu_faults: {"generation", "training", "gpus"},

@@ -34,7 +34,7 @@ def _iterations(results: str | Path) -> Iterator[str]:
         yield f"  candidates   {iterations[0].scored:,} segments with an instruction that can be used"
         selected = ", ".join(f"{item.selected:,} in iteration {item.number}" for item in iterations)
         unparsable = max(item.unparsable_share for item in iterations)
-        yield f"  selected     {selected} ({100 * unparsable:.1f} % of the scores could not be read)"
+        yield f"  selected     {selected} ({100 * unparsable:.1f} % of the candidates have no score)"
 
 
 def _losses(results: str | Path) -> Iterator[str]:

@@ -188,9 +188,7 @@ def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
     }
     for number in sorted(scored):
         row = find_row(scored[number], row_id)
-        asked = (layout.SCORER_TEXTS, layout.LIKELIHOODS)
-        paths = [layout.locate(results, pattern, iteration=number, shard=shard) for pattern in asked]
-        manifest = next(filter(None, (_made(results, path) for path in paths)), None)
+        manifest = _asked_with(results, scored[number])
         if row is None or manifest is None:
             continue
         curated = layout.locate(results, layout.CURATED, iteration=number)
@@ -198,6 +196,15 @@ def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
         model = _input_model(results, manifest)
         scores = {name: row[name] for name in COLUMNS.values() if row[name] is not None}
         yield Score(number, row["texts"] or [], scores, row["failures"], selected, model)
+
+
+def _asked_with(results: Path, scores: Path) -> Manifest | None:
+    """How a model was asked about the candidates that have these scores."""
+    made = _made(results, scores)
+    if made is None:
+        return None
+    sources = [record.path for name in ("judgements", "likelihoods") for record in made.inputs.get(name, [])]
+    return _made(results, Path(sources[0])) if sources else None
 
 
 # Held-out pairs

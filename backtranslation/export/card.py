@@ -40,7 +40,7 @@ MEANINGS = {
     "expected_score": "mean of the scores 1 to 5 by the model's probabilities; null as above",
     "likelihood": "nats per token that the instruction adds to the likelihood of the reply; null where not measured",
     "backward_likelihood": "nats per token that the reply adds to the likelihood of the instruction; null as above",
-    "combined": "probability, from all the other scores, that the pair is a right one; null as above",
+    "combined": "all of these but the first, weighed by a fit, from 0 to 1; null as above",
     "iteration": "the iteration whose model gave the score; null where none did",
     "failure": "why the pair has not the score by which pairs were selected; null where it has",
     "selected": "whether the pair is in the curated set of the iteration",

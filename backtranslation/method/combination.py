@@ -17,8 +17,8 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row, row_hash
 from backtranslation.method.score_parsing import expected_score
 from backtranslation.method.scores import Findings, likelihood_gain
+from backtranslation.settings.audit import MIN_COMBINED_PAIRS
 
-MIN_PAIRS = 20
 RIGHT = "right"
 
 
@@ -38,7 +38,7 @@ class Weights(BaseModel):
     half_of: dict[str, int]
 
     def score(self, row_id: str, values: Mapping[str, float]) -> float:
-        """The probability that a pair is a right one; a row of the audit is scored by the half that it is not in."""
+        """The score of a pair; a row of the audit is scored by the fit on the half that it is not in."""
         fit = self.whole if row_id not in self.half_of else self.halves[1 - self.half_of[row_id]]
         log_odds = fit.intercept + sum(
             weight * values[name] for weight, name in zip(fit.weights, self.features, strict=True)
@@ -62,14 +62,13 @@ def features_of(found: Findings) -> dict[str, float] | None:
         "response_tail": forward["given"]["tail"],
         "response_end": forward["given"]["end"],
         "response_end_alone": forward["alone"]["end"],
-        "response_log_tokens": float(np.log(forward["given"]["tokens"])),
         "instruction_gain": likelihood_gain(backward),
         "instruction_mean": backward["given"]["mean"],
     }
 
 
 def combined_score(row_id: str, found: Findings, weights: Weights) -> float | None:
-    """The probability that a pair is a right one, if all is known of it that is weighed."""
+    """The score of a pair from 0 to 1, or None where not all is known of it that is weighed."""
     values = features_of(found)
     return None if values is None else round(weights.score(row_id, values), 6)
 
@@ -78,13 +77,13 @@ def fit_weights(audited: Sequence[Row], features: Mapping[str, Mapping[str, floa
     """Fit on rows of the audit {"id", "pair", "kind"}; `features` by id lack those that could not be measured.
 
     The halves hold whole pairs, each right row together with the wrong ones that were made from it. Raises DataError if
-    fewer than MIN_PAIRS pairs can be used.
+    fewer than MIN_COMBINED_PAIRS pairs can be used.
     """
     rows = [row for row in audited if row["id"] in features]
     pairs = sorted({row["pair"] for row in rows}, key=lambda pair: row_hash(random_seed, "combination", pair))
-    if len(pairs) < MIN_PAIRS:
+    if len(pairs) < MIN_COMBINED_PAIRS:
         raise DataError(
-            f"scoring.method combined is fitted on the pairs of the audit, at least {MIN_PAIRS}, and {len(pairs)} can"
+            f"scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit, and {len(pairs)} can"
             " be used: raise held_out.size or audit.max_pairs, or choose another method"
         )
     half_of_pair = {pair: number % 2 for number, pair in enumerate(pairs)}

@@ -28,7 +28,7 @@ def parse_score(raw: str, label: str) -> tuple[float | None, str | None]:
     number = NUMBER.match(raw, found.end())
     if number is None:
         return None, "no_number"
-    if AMBIGUOUS.match(raw[number.end() :]):
+    if AMBIGUOUS.match(raw[number.end() :].partition("\n")[0]):
         return None, "ambiguous"
     if number[2] not in (None, "5"):
         return None, "other_scale"

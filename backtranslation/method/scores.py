@@ -14,6 +14,7 @@ from backtranslation.tally import exceeds
 
 NAMES = tuple(COLUMNS.values())
 LOW_LABEL_MASS = "low_label_mass"
+NEVER_ASKED = {"prompt_too_long", "target_too_long", "empty_target"}  # counted where the model would have been asked
 EXAMPLES = 3
 
 
@@ -106,10 +107,12 @@ def check_unscored(rows: Sequence[Row], name: str, max_share: float) -> None:
     counts = Counter(row["failures"][name] for row in failed)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     examples = "\n".join(f"  {row['id']} ({row['failures'][name]}): {_example(row)}" for row in failed[:EXAMPLES])
+    hint = (
+        "\nscoring.method direct and likelihood need no text to be read (docs/selection.md)" if name == "score" else ""
+    )
     raise DataError(
-        f"{len(failed)} of {len(rows)} scores cannot be read ({reasons}), more than scoring.max_unparsable_share ="
-        f" {max_share}. For example:\n{examples}\nscoring.method direct and likelihood need no text to be read"
-        " (docs/selection.md)"
+        f"{len(failed)} of {len(rows)} candidates have no {name} ({reasons}), more than scoring.max_unparsable_share ="
+        f" {max_share}. For example:\n{examples}{hint}"
     )
 
 

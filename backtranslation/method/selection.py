@@ -4,6 +4,7 @@ Knows nothing of where scores come from.
 """
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -23,22 +24,23 @@ BINS: dict[str, NDArray[np.float64]] = {"expected": np.linspace(1, 5, 9), "combi
 def select_rows(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:
     """Which rows are kept, of a table with the column id and those of scores, each null where there is none.
 
-    With `top_n`, ties at the border are broken by the expected score, then by id. Raises DataError, with the
-    distribution of the scores, if nothing is kept: training on an empty selection would silently give M0 again. Warns,
-    likewise, if less than 1 % is kept.
+    `quantile` and `top_n` keep the highest scores; ties at the border are broken by the expected score, then by id.
+    Raises DataError, with the distribution of the scores, if nothing is kept: training on an empty selection would
+    silently give M0 again. Warns, likewise, if less than 1 % is kept.
     """
     values = scores[selection.column].to_numpy().astype(float)  # nan where null
-    kept = ~np.isnan(values)
-    if selection.threshold is not None:
-        kept &= values >= selection.threshold
-    if selection.quantile is not None and not np.isnan(values).all():
-        kept &= values >= np.nanquantile(values, selection.quantile)
+    scored = ~np.isnan(values)
+    kept = scored if selection.threshold is None else scored & (values >= selection.threshold)
     check_share(values, int(kept.sum()), selection)
+    limits = [int(kept.sum())]
+    if selection.quantile is not None:
+        limits.append(math.ceil(round((1 - selection.quantile) * int(scored.sum()), 6)))
     if selection.top_n is not None:
-        rows = np.flatnonzero(kept)
-        keys = {selection.column: "descending", "expected_score": "descending", "id": "ascending"}
-        order = pc.sort_indices(scores.select(list(keys)).take(rows), sort_keys=list(keys.items()))
-        kept[rows[order[selection.top_n :]]] = False
+        limits.append(selection.top_n)
+    rows = np.flatnonzero(kept)
+    keys = {selection.column: "descending", "expected_score": "descending", "id": "ascending"}
+    order = pc.sort_indices(scores.select(list(keys)).take(rows), sort_keys=list(keys.items()))
+    kept[rows[order[min(limits) :]]] = False
     return kept
 
 
@@ -75,4 +77,7 @@ def distribution(values: NDArray[np.float64], by: ScoreName) -> dict[str, int]:
         return {f"score {score:g}": count for score, count in zip(found, counts.tolist(), strict=True)} | missing
     histogram, edges = np.histogram(rated, BINS.get(by, 10))
     names = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges.tolist())]
-    return {name: count for name, count in zip(names, histogram.tolist(), strict=True) if count} | missing
+    told: Counter[str] = Counter()
+    for name, count in zip(names, histogram.tolist(), strict=True):  # of scores all alike, bins have the same name
+        told[name] += count
+    return {name: count for name, count in told.items() if count} | missing

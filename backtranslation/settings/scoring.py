@@ -46,6 +46,11 @@ class Scoring(Slice):
         """Whether the likelihood of responses and instructions is measured."""
         return self.method in ("likelihood", "combined")
 
+    def said(self) -> dict[str, object]:
+        """What of the scoring belongs to a model that was made by it: sampling only where something was written."""
+        names = ("method", "samples", "sampling") if self.method == "reasoned" else ("method",)
+        return self.only(*names, "min_label_mass")
+
     def asking(self, method: str) -> dict[str, object]:
         """How a model is asked by a rubric; nothing is sampled where it only names its score."""
         if method == "reasoned":

@@ -23,6 +23,8 @@ COLUMNS: dict[ScoreName, str] = {
     "backward_likelihood": "backward_likelihood",
     "combined": "combined",
 }
+GAINS: tuple[ScoreName, ...] = ("likelihood", "backward_likelihood")
+MAX_GAIN = 3
 RATED: tuple[ScoreName, ...] = ("parsed", "expected")  # scores from 1 to 5
 
 
@@ -33,13 +35,13 @@ class Selection(Slice):
         "parsed",
         description="parsed: the score in the text; expected: the mean of the scores 1 to 5, by their probability; "
         "likelihood: nats per token that the instruction adds to the response; backward_likelihood: that the response "
-        "adds to the instruction; combined: the probability that the pair is a right one (docs/selection.md)",
+        "adds to the instruction; combined: all of them, weighed, from 0 to 1 (docs/selection.md)",
     )
     threshold: float | None = Field(
         4.5, description="lowest score that is kept; null: no limit, as by default where by is no score from 1 to 5"
     )
     quantile: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="keep the scores from this quantile on: 0.75 keeps the best quarter; null: no limit"
+        None, description="keep the candidates above this quantile: 0.75 keeps the best quarter; null: no limit"
     )
     top_n: PositiveInt | None = Field(
         None, description="keep at most so many, the highest scores first; null: no limit"
@@ -62,6 +64,11 @@ class Selection(Slice):
             raise ValueError(f"threshold: {self.by} scores lie between 1 and 5 (found: {self.threshold:g})")
         if self.threshold is not None and self.by == "combined" and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold: combined scores lie between 0 and 1 (found: {self.threshold:g})")
+        if self.threshold is not None and self.by in GAINS and self.threshold > MAX_GAIN:
+            raise ValueError(
+                f"threshold: {self.by} scores are nats per token, seldom more than {MAX_GAIN} (found:"
+                f" {self.threshold:g}); null sets no limit"
+            )
         return self
 
     @property
