@@ -304,8 +304,8 @@ def test_what_was_too_long_for_a_model_is_told() -> None:
     make_rows("generate_instructions", models, {"instructions": (f"instructions/{SHARD}.jsonl.zst", asked)},
               spec={"random_seed": 2})  # fmt: skip
     asked_with = {"judgements": [f"results/iterations/1/judgements/{SHARD}.jsonl.zst"]}
-    outputs = {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", unscored)}
-    make_rows("compute_scores", asked_with, outputs, spec="long")
+    without = {"scores": (f"iterations/1/scores/{SHARD}.jsonl.zst", unscored)}
+    make_rows("compute_scores", asked_with, without, spec="long")
     lines = describe_trace(trace_example(RESULTS, "bad"))
     assert "instruction    none: prompt_too_long" in lines
     assert f"not asked      results/trained/backward, key {key('trained/backward')}" in lines

@@ -112,26 +112,21 @@ def _augmentation(settings: Settings) -> list[str]:
 
 def _scoring(iteration: int, method: str) -> str:
     by_rubric = "by a rubric from 1 to 5"
-    by_likelihood = (
-        "by how much likelier the question makes the reply, and to the backward model the reply the question"
-    )
+    by_likelihood = "by how much likelier the question makes the reply and, to the backward model, the reply it"
     how = {"likelihood": by_likelihood, "combined": f"{by_rubric} and {by_likelihood}"}.get(method, by_rubric)
     return f"M{iteration - 1} scored every pair {how} (iteration {iteration})."
 
 
 def _selection(selection: Selection) -> str:
     score = f"{'an' if selection.by == 'expected' else 'a'} {selection.by} score"
-    limits = [
-        *(
-            [f"{_article(selection.by)} {selection.by} score of {selection.threshold:g} or more"]
-            if selection.threshold is not None
-            else []
-        ),
-        *([f"one from the quantile {selection.quantile:g} of all scores on"] if selection.quantile is not None else []),
-    ]
-    by_score = f" with {' and '.join(limits)}" if limits else f" with the highest {selection.by} scores"
+    limits = []
+    if selection.threshold is not None:
+        limits.append(f"{score} of {selection.threshold:g} or more")
+    if selection.quantile is not None:
+        limits.append(f"{score} above the quantile {selection.quantile:g}")
+    which = f"those with {' and '.join(limits)}" if limits else f"the pairs with the highest {selection.by} scores"
     at_most = f", at most {selection.top_n:,} of them, the highest first" if selection.top_n else ""
-    return f"Selected were those{by_score}{at_most}."
+    return f"Selected were {which}{at_most}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -83,8 +83,8 @@ def fit_weights(audited: Sequence[Row], features: Mapping[str, Mapping[str, floa
     pairs = sorted({row["pair"] for row in rows}, key=lambda pair: row_hash(random_seed, "combination", pair))
     if len(pairs) < MIN_COMBINED_PAIRS:
         raise DataError(
-            f"scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit, and {len(pairs)} can"
-            " be used: raise held_out.size or audit.max_pairs, or choose another method"
+            f"scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit, and"
+            f" {len(pairs)} can be used: raise held_out.size or audit.max_pairs, or choose another method"
         )
     half_of_pair = {pair: number % 2 for number, pair in enumerate(pairs)}
     half_of = {row["id"]: half_of_pair[row["pair"]] for row in rows}
