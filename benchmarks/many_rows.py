@@ -159,10 +159,10 @@ def score_line(number: int) -> str:
     """A whole score, or none, and an expected one that is often near it."""
     value = number * ODD % 2**64
     score, expected = value % 50 // 10 + 1, 1 + (value >> 20) % 4000 / 1000
-    failures = {} if value % 50 else {"score": "no_score"}
+    reason = None if value % 50 else "no_score"
     row: Row = {"id": f"{value:016x}", "texts": [f"Score: {score}"], "finished": True, "label_mass": 0.9}
-    row |= dict.fromkeys(NAMES) | {"score": None if failures else score, "expected_score": expected}
-    return json.dumps(row | {"failures": failures}) + "\n"
+    row |= dict.fromkeys(NAMES) | {"score": None if reason else score, "expected_score": expected}
+    return json.dumps(row | {"failures": dict.fromkeys(NAMES) | {"score": reason}}) + "\n"
 
 
 def make_texts(folder: Path, rows: int, files: int) -> None:

@@ -18,7 +18,7 @@ from backtranslation import layout
 from backtranslation.files import read_rows
 from backtranslation.method.selection import distribution
 from backtranslation.miniature.truth import judge_candidates
-from backtranslation.settings.selection import COLUMNS, RATED
+from backtranslation.score_names import COLUMNS, RATED
 
 THRESHOLDS = (3, 3.5, 4, 4.25, 4.5, 5)
 

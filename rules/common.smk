@@ -27,6 +27,7 @@ from backtranslation.jobs.leases import visible_gpus
 from backtranslation.jobs.manifests import short_digest
 from backtranslation.jobs.source_digests import source_digests
 from backtranslation.jobs.stage import StageCall
+from backtranslation.score_names import COLUMNS
 from backtranslation.settings.base_model import looks_like_folder, name_on_hub, public_name
 from backtranslation.settings.evaluation import CONTROLS
 from backtranslation.settings.miniature import miniature_files

@@ -43,7 +43,7 @@ def scores_spec(method, max_unparsable_share):
     return spec(
         reasoned=method == "reasoned",
         min_label_mass=settings.scoring.min_label_mass,
-        checked=settings.selection.column,
+        checked=COLUMNS[settings.selection.by],
         max_unparsable_share=max_unparsable_share,
     )
 

@@ -10,8 +10,8 @@ import yaml
 from backtranslation.files import Row, read_rows, replace_file
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.stage import run_stage
+from backtranslation.score_names import COLUMNS
 from backtranslation.settings.run import load_settings
-from backtranslation.settings.selection import COLUMNS
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def build_report(
     seed = spec.random_seed
 
     iterations = [summarise_scores(pq.read_table(path, pre_buffer=False)) for path in scores]
-    column = load_settings(spec.settings).selection.column
+    column = COLUMNS[load_settings(spec.settings).selection.by]
     curated_ids = sorted(sample_ids(_selected_ids(scores[-1:]), PAIR_SAMPLES, seed))
     highest, lowest = (lowest_ids(_scores(scores[-1:], column, sign), EXTREME_SAMPLES, seed) for sign in (-1, 1))
     wanted = {*curated_ids, *highest, *lowest}

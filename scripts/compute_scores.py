@@ -1,8 +1,8 @@
 """Put together the scores of the candidates of a shard: read from a model's texts, its probabilities, and likelihoods.
 
 Writes rows {"id", "texts", "finished", "label_mass", "score", "expected_score", "likelihood", "backward_likelihood",
-"combined", "failures"}: numbers, null where there is none, and by score the reason why there is none. Stops, with
-counts and examples, if too many candidates have no score.
+"combined", "failures"}: numbers, null where there is none, and for each score the reason why there is none, or null.
+Stops, with counts and examples, if too many candidates have no score.
 """
 
 from backtranslation.files import write_rows

@@ -12,7 +12,7 @@ from backtranslation.files import count_rows, join_rows, write_json
 from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
-from backtranslation.settings.selection import COLUMNS, ScoreName
+from backtranslation.score_names import COLUMNS, ScoreName
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:

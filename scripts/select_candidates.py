@@ -14,6 +14,7 @@ from backtranslation.jobs.contract import Input, Output
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.stage import run_stage
 from backtranslation.method.scores import NAMES
+from backtranslation.score_names import COLUMNS
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Slice
 
@@ -41,7 +42,7 @@ def select_candidates(candidates: list[Input], scores: list[Input], curated: Out
 
     from backtranslation.method.selection import select_rows
 
-    tables = [_read_scores(path, spec.selection.column) for path in scores]
+    tables = [_read_scores(path, COLUMNS[spec.selection.by]) for path in scores]
     selected = select_rows(pa.concat_tables(tables), spec.selection)
     log.info("%d of %d candidates kept", selected.sum(), len(selected))
     write_rows(curated, _curated_pairs(candidates, scores, selected))
@@ -55,7 +56,7 @@ def _read_scores(path: Path, counting: str) -> "pa.Table":
     numbers = [*NAMES, "label_mass"]
     kinds = {"id": pa.string(), **dict.fromkeys(numbers, pa.float64()), "failure": pa.string()}
     rows = [
-        {name: row[name] for name in ("id", *numbers)} | {"failure": row["failures"].get(counting)}
+        {name: row[name] for name in ("id", *numbers)} | {"failure": row["failures"][counting]}
         for row in read_rows(path)
     ]
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))

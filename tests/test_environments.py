@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "envs" / "requirements.lock"
-MODULES = {"pyyaml": "yaml", "nvidia-ml-py": "pynvml", "huggingface-hub": "huggingface_hub"}
+MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn", "nvidia-ml-py": "pynvml", "huggingface-hub": "huggingface_hub"}
 """Names under which packages are imported, where these are not the packages' own."""
 
 

@@ -92,7 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "scores.jsonl.zst", scores)
     table = [
         {"id": row["id"], **{name: row[name] for name in NAMES}, "label_mass": None,
-         "failure": row["failures"].get("score"), "selected": number < 4}
+         "failure": row["failures"]["score"], "selected": number < 4}
         for number, row in enumerate(scores)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(table, schema=SCORE_TABLE), folder / "scores.parquet")

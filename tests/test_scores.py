@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.scores import judged, not_judged
+from helpers.scores import judged, not_judged, reasons
 from sklearn.metrics import roc_auc_score
 
 from backtranslation.errors import DataError
@@ -41,13 +41,13 @@ def likelihood(given: float, alone: float, tokens: int = 9) -> Row:
 def test_written_and_expected_score_stand_side_by_side() -> None:
     row = score(judged("a", "Fine.\nScore: 4", [0, 0, 0, 0.5, 0.5], mass=0.75))
     assert (row["score"], row["expected_score"], row["label_mass"]) == (4, 4.5, 0.75)
-    assert (row["texts"], row["finished"], row["failures"]) == (["Fine.\nScore: 4"], True, {})
+    assert (row["texts"], row["finished"], reasons(row)) == (["Fine.\nScore: 4"], True, {})
     assert (row["likelihood"], row["backward_likelihood"], row["combined"]) == (None, None, None)
 
 
 def test_a_text_without_a_score_still_has_an_expectation() -> None:
     row = score(judged("a", "no idea"))
-    assert (row["score"], row["failures"]) == (None, {"score": "no_score"})
+    assert (row["score"], reasons(row)) == (None, {"score": "no_score"})
     assert row["expected_score"] == pytest.approx(3)
 
 
@@ -55,8 +55,8 @@ def test_without_label_mass_there_is_no_expected_score_in_silence() -> None:
     """The shares of five digits sum to 1 however improbable all five are."""
     row = score(judged("a", "Score: 4", mass=0.049), min_label_mass=0.05)
     assert (row["score"], row["expected_score"], row["label_mass"]) == (4, None, 0.049)
-    assert row["failures"] == {"expected_score": "low_label_mass"}
-    assert score(judged("a", "Score: 4", mass=0.05), min_label_mass=0.05)["failures"] == {}
+    assert reasons(row) == {"expected_score": "low_label_mass"}
+    assert reasons(score(judged("a", "Score: 4", mass=0.05), min_label_mass=0.05)) == {}
 
 
 def test_scores_of_samples_are_means_over_those_that_have_one() -> None:
@@ -70,22 +70,22 @@ def test_scores_of_samples_are_means_over_those_that_have_one() -> None:
     assert row["texts"] == ["Score: 4", "Score: 1", "what?"]
     unread = [{**sample, "text": "what?", "finished": number > 0} for number, sample in enumerate(samples)]
     row = score({"id": "a", "samples": unread, "failure": None})
-    assert (row["score"], row["failures"], row["finished"]) == (None, {"score": "no_score"}, False)
+    assert (row["score"], reasons(row), row["finished"]) == (None, {"score": "no_score"}, False)
 
 
 def test_a_score_that_was_not_written_is_not_missed() -> None:
     sample = {"text": None, "finished": None, "label_probabilities": [0, 0, 1, 0, 0], "label_mass": 0.5}
     row = score({"id": "a", "samples": [sample], "failure": None}, label=None)
-    assert (row["expected_score"], row["score"], row["texts"], row["failures"]) == (3, None, None, {})
-    assert score(not_judged("a"), label=None)["failures"] == {"expected_score": "prompt_too_long"}
-    assert set(score(not_judged("a"))["failures"]) == {"expected_score", "score"}
+    assert (row["expected_score"], row["score"], row["texts"], reasons(row)) == (3, None, None, {})
+    assert reasons(score(not_judged("a"), label=None)) == {"expected_score": "prompt_too_long"}
+    assert set(reasons(score(not_judged("a")))) == {"expected_score", "score"}
 
 
 def test_likelihoods_are_gains_and_a_reply_that_does_not_fit_has_none() -> None:
     too_long = {"id": "a", "given": None, "alone": None, "failure": "target_too_long"}
     row = score_candidate("a", Findings(None, likelihood(-1.5, -2.75), too_long), None, 0)
     assert (row["likelihood"], row["backward_likelihood"]) == (1.25, None)
-    assert row["failures"] == {"backward_likelihood": "target_too_long"}
+    assert reasons(row) == {"backward_likelihood": "target_too_long"}
 
 
 def test_too_many_rows_without_a_score_stop_the_run() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.scores import judged as judged_row
-from helpers.scores import not_judged
+from helpers.scores import not_judged, reasons
 from helpers.tiny_models import ROOT, make_pairs
 from helpers.trainings import FAST
 from transformers import PreTrainedTokenizerBase
@@ -251,7 +251,7 @@ def test_a_candidate_too_long_for_the_scorer_goes_on_without_a_score(
     compute("compute_scores", tmp_path, lenient, candidates=candidates, judgements=judged, prompt=prompt, scores=scores)
     parsed = rows_of(scores)
     too_long = dict.fromkeys(("expected_score", "score"), "prompt_too_long")
-    assert [parsed[name]["failures"] for name in ("tight", "endless")] == [too_long] * 2
+    assert [reasons(parsed[name]) for name in ("tight", "endless")] == [too_long] * 2
     assert [parsed[name]["expected_score"] for name in ("tight", "endless")] == [None, None]
     compute("select_candidates", tmp_path, {"selection": Selection(by="expected", threshold=1)},
             candidates=[candidates], scores=[scores], curated=curated, table=table)  # fmt: skip

@@ -22,8 +22,10 @@ from backtranslation.corpus.shards import list_shards
 from backtranslation.errors import UserError
 from backtranslation.jobs.progress import log
 from backtranslation.layout import TRAINED_MODEL, locate
+from backtranslation.method.combination import MIN_PAIRS
 from backtranslation.models.prompts import PromptSet
-from backtranslation.settings.audit import MIN_COMBINED_PAIRS, Audit
+from backtranslation.score_names import SCORES_OF
+from backtranslation.settings.audit import Audit
 from backtranslation.settings.base_model import BaseModelSettings, looks_like_folder
 from backtranslation.settings.corpus import Corpus, SegmentFilters, Source
 from backtranslation.settings.evaluation import Evaluation
@@ -34,7 +36,7 @@ from backtranslation.settings.prompts import PROMPT_FILES, Prompts
 from backtranslation.settings.run import generated_files, read_sections, trained_models
 from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, Pairs, SeedPairs
-from backtranslation.settings.selection import SCORES_OF, Selection
+from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import SettingsError
 from backtranslation.settings.training import Training, Trainings
 from backtranslation.shipped import find_file, searched_places
@@ -98,10 +100,10 @@ def selection_faults(
 ) -> Iterator[str]:
     """Whether the score that selects is one that candidates are given, and can be fitted."""
     audited = min(audit.max_pairs, held_out.size or audit.max_pairs)
-    if scoring.method == "combined" and iterations and audited < MIN_COMBINED_PAIRS:
+    if scoring.method == "combined" and iterations and audited < MIN_PAIRS:
         key = "audit.max_pairs" if audit.max_pairs == audited else "held_out.size"
         yield (
-            f"config: {key}: scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit"
+            f"config: {key}: scoring.method combined is fitted on at least {MIN_PAIRS} pairs of the audit"
             f" (found: {audited})"
         )
     scores = SCORES_OF[scoring.method]

@@ -19,6 +19,7 @@ from backtranslation.jobs.content_digests import digest_content
 from backtranslation.jobs.manifests import Manifest, digest_cache
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.jobs.process import start_job
+from backtranslation.score_names import COLUMNS
 from backtranslation.settings.base_model import public_name
 from backtranslation.settings.prompts import Tags
 from backtranslation.settings.run import Settings, comparisons, model_names, trained_models
@@ -72,7 +73,7 @@ def export_candidates(args: Namespace) -> Row:
     number = iteration_of(source.settings, args.iteration)
     selection = Selection(**source.manifest(layout.CURATED, iteration=number).spec["selection"])
     told = about.about_candidates(source.settings, number, selection)
-    pairs = rows.scored_candidates(source.run, number, selection.column)
+    pairs = rows.scored_candidates(source.run, number, COLUMNS[selection.by])
     return write_pairs(args.folder, pairs, told, args.format, args.file_type, args.test_share, rows.SCORED)
 
 

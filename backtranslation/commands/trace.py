@@ -20,8 +20,8 @@ from backtranslation.files import Row, open_binary
 from backtranslation.jobs.manifests import InputRecord, Manifest, find, result_folder, result_folders
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.models.engine import row_seed
+from backtranslation.score_names import COLUMNS
 from backtranslation.settings.evaluation import CONTROLS
-from backtranslation.settings.selection import COLUMNS
 
 # Where an unknown id is looked for: the files of the shards, those with the shortest rows first.
 FILES_OF_SHARDS = (layout.INSTRUCTIONS, layout.SEGMENTS, layout.EXTRACTED_SEGMENTS)
@@ -195,7 +195,8 @@ def _read_scores(results: Path, row_id: str, shard: str) -> Iterator[Score]:
         selected = find_row(curated, row_id) is not None if curated.exists() else None
         model = _input_model(results, manifest)
         scores = {name: row[name] for name in COLUMNS.values() if row[name] is not None}
-        yield Score(number, row["texts"] or [], scores, row["failures"], selected, model)
+        failures = {name: reason for name, reason in row["failures"].items() if reason}
+        yield Score(number, row["texts"] or [], scores, failures, selected, model)
 
 
 def _asked_with(results: Path, scores: Path) -> Manifest | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from backtranslation.export.columns import TURN, Columns
 from backtranslation.files import Row
-from backtranslation.settings.selection import COLUMNS
+from backtranslation.score_names import COLUMNS
 
 FormatName = Literal["messages", "alpaca", "sharegpt", "prompt-completion"]
 

@@ -11,7 +11,7 @@ import yaml
 from backtranslation import layout
 from backtranslation.export.card import DataFiles, card_head
 from backtranslation.export.columns import Columns
-from backtranslation.settings.selection import COLUMNS
+from backtranslation.score_names import COLUMNS
 
 PAIR: Columns = dict.fromkeys(("id", "instruction", "response"), "string")
 SEGMENT: Columns = {

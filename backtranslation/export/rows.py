@@ -51,7 +51,7 @@ def scored_candidates(run: Run, iteration: int, counting: str) -> Iterator[Pair]
     """
     files = zip(run.files(layout.CANDIDATES), run.files(layout.SCORES, iteration=iteration), strict=True)
     joined = (pair for candidates, scores in files for pair in join_rows(candidates, scores, is_accepted))
-    scored = (candidate | score | {"failure": score["failures"].get(counting)} for candidate, score in joined)
+    scored = (candidate | score | {"failure": score["failures"][counting]} for candidate, score in joined)
     rows = mark_selected(scored, run.file(layout.CURATED, iteration=iteration))
     for row, segment in with_segments(run, rows):
         found = origin(row["id"], "augmented", segment, row, iteration)

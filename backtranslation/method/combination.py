@@ -9,16 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row, row_hash
 from backtranslation.method.score_parsing import expected_score
 from backtranslation.method.scores import Findings, likelihood_gain
-from backtranslation.settings.audit import MIN_COMBINED_PAIRS
 
+MIN_PAIRS = 20
 RIGHT = "right"
 
 
@@ -77,13 +74,13 @@ def fit_weights(audited: Sequence[Row], features: Mapping[str, Mapping[str, floa
     """Fit on rows of the audit {"id", "pair", "kind"}; `features` by id lack those that could not be measured.
 
     The halves hold whole pairs, each right row together with the wrong ones that were made from it. Raises DataError if
-    fewer than MIN_COMBINED_PAIRS pairs can be used.
+    fewer than MIN_PAIRS pairs can be used.
     """
     rows = [row for row in audited if row["id"] in features]
     pairs = sorted({row["pair"] for row in rows}, key=lambda pair: row_hash(random_seed, "combination", pair))
-    if len(pairs) < MIN_COMBINED_PAIRS:
+    if len(pairs) < MIN_PAIRS:
         raise DataError(
-            f"scoring.method combined is fitted on at least {MIN_COMBINED_PAIRS} pairs of the audit, and"
+            f"scoring.method combined is fitted on at least {MIN_PAIRS} pairs of the audit, and"
             f" {len(pairs)} can be used: raise held_out.size or audit.max_pairs, or choose another method"
         )
     half_of_pair = {pair: number % 2 for number, pair in enumerate(pairs)}
@@ -102,6 +99,10 @@ def fit_weights(audited: Sequence[Row], features: Mapping[str, Mapping[str, floa
 
 def _fit(values: NDArray[np.float64], right: NDArray[np.bool_]) -> Fit:
     """A fit in which right and wrong rows weigh the same, on features as they are, not standardised ones."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced")).fit(values, right)
     scaler, regression = model[0], model[1]
     weights = regression.coef_[0] / scaler.scale_

@@ -9,7 +9,7 @@ from statistics import fmean
 from backtranslation.errors import DataError
 from backtranslation.files import Row, join_rows, read_rows
 from backtranslation.method.score_parsing import expected_score, parse_score
-from backtranslation.settings.selection import COLUMNS
+from backtranslation.score_names import COLUMNS
 from backtranslation.tally import exceeds
 
 NAMES = tuple(COLUMNS.values())
@@ -54,9 +54,13 @@ def score_candidate(row_id: str, found: Findings, label: str | None, min_label_m
     """All scores that follow from what was found out, each alone; `label` stands before a score that was written.
 
     Gives {"id", "texts", "finished", "label_mass", "score", "expected_score", "likelihood", "backward_likelihood",
-    "combined", "failures"}: null where there is nothing, and by score why there is none.
+    "combined", "failures"}: null where there is nothing, and for each score why there is none, or null.
     """
-    row: Row = {"id": row_id, **dict.fromkeys(("texts", "finished", "label_mass", *NAMES)), "failures": {}}
+    row: Row = {
+        "id": row_id,
+        **dict.fromkeys(("texts", "finished", "label_mass", *NAMES)),
+        "failures": dict.fromkeys(NAMES),
+    }
     if found.judgement:
         _add_rubric_scores(row, found.judgement, label, min_label_mass)
     for name, likelihood in (("likelihood", found.forward), ("backward_likelihood", found.backward)):
@@ -101,7 +105,7 @@ def likelihood_gain(row: Row, part: str = "mean") -> float:
 
 def check_unscored(rows: Sequence[Row], name: str, max_share: float) -> None:
     """Raise DataError, with counts by reason and three examples, if clearly too many rows lack the score of a name."""
-    failed = [row for row in rows if name in row["failures"]]
+    failed = [row for row in rows if row["failures"][name]]
     if not exceeds(len(failed), len(rows), max_share):
         return
     counts = Counter(row["failures"][name] for row in failed)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from backtranslation.errors import DataError
 from backtranslation.jobs.progress import log
-from backtranslation.settings.selection import ScoreName, Selection
+from backtranslation.score_names import COLUMNS, ScoreName
+from backtranslation.settings.selection import Selection
 
 FEW = 0.01  # a selection of a smaller share is worth a warning
 # In which scores are told that are no whole numbers.
@@ -28,7 +29,7 @@ def select_rows(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:
     Raises DataError, with the distribution of the scores, if nothing is kept: training on an empty selection would
     silently give M0 again. Warns, likewise, if less than 1 % is kept.
     """
-    values = scores[selection.column].to_numpy().astype(float)  # nan where null
+    values = scores[COLUMNS[selection.by]].to_numpy().astype(float)  # nan where null
     scored = ~np.isnan(values)
     kept = scored if selection.threshold is None else scored & (values >= selection.threshold)
     check_share(values, int(kept.sum()), selection)
@@ -38,7 +39,7 @@ def select_rows(scores: pa.Table, selection: Selection) -> NDArray[np.bool_]:
     if selection.top_n is not None:
         limits.append(selection.top_n)
     rows = np.flatnonzero(kept)
-    keys = {selection.column: "descending", "expected_score": "descending", "id": "ascending"}
+    keys = {COLUMNS[selection.by]: "descending", "expected_score": "descending", "id": "ascending"}
     order = pc.sort_indices(scores.select(list(keys)).take(rows), sort_keys=list(keys.items()))
     kept[rows[order[min(limits) :]]] = False
     return kept

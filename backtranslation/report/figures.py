@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backtranslation.report.statistics import Comparison, Estimate, LossEstimate, ScoreBars, ScoreSummary
-from backtranslation.settings.selection import COLUMNS
+from backtranslation.score_names import COLUMNS
 
 INK = "#010203"
 KEPT, DROPPED = "#2a78b5", "#a9b4bf"

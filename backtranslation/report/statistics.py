@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from backtranslation.files import Row
-from backtranslation.settings.selection import COLUMNS
+from backtranslation.score_names import COLUMNS
 
 BOOTSTRAP_DRAWS = 1000
 # Where bins of scores begin and end; those of others span what there is. Written scores are counted as they are.

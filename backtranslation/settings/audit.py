@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from backtranslation.settings.slices import Name, PositiveInt, Slice
 
-MIN_COMBINED_PAIRS = 20  # fewer are too few to fit the weights of the combined score on
 OWN = "own"  # the scorer of the run itself
 
 

@@ -1,31 +1,13 @@
 """Settings of step 5: which candidates become training data."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from backtranslation.score_names import GAINS, RATED, ScoreName
 from backtranslation.settings.slices import PositiveInt, Slice
 
-ScoreName = Literal["parsed", "expected", "likelihood", "backward_likelihood", "combined"]
-
-# The scores that each scoring.method gives.
-SCORES_OF: dict[str, tuple[ScoreName, ...]] = {
-    "reasoned": ("parsed", "expected"),
-    "direct": ("expected",),
-    "likelihood": ("likelihood", "backward_likelihood"),
-    "combined": ("combined", "expected", "likelihood", "backward_likelihood"),
-}
-# The column of each in the files of scores.
-COLUMNS: dict[ScoreName, str] = {
-    "parsed": "score",
-    "expected": "expected_score",
-    "likelihood": "likelihood",
-    "backward_likelihood": "backward_likelihood",
-    "combined": "combined",
-}
-GAINS: tuple[ScoreName, ...] = ("likelihood", "backward_likelihood")
-MAX_GAIN = 3
-RATED: tuple[ScoreName, ...] = ("parsed", "expected")  # scores from 1 to 5
+MAX_GAIN = 3  # nats per token
 
 
 class Selection(Slice):
@@ -70,8 +52,3 @@ class Selection(Slice):
                 f" {self.threshold:g}); null sets no limit"
             )
         return self
-
-    @property
-    def column(self) -> str:
-        """The column of the scores that count."""
-        return COLUMNS[self.by]

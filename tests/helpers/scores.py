@@ -8,8 +8,13 @@ from backtranslation.method.scores import NAMES
 
 def scored(row_id: str, texts: list[str] | None = None, failures: dict[str, str] | None = None, **known: Any) -> Row:
     """A row as compute_scores writes it; what is not said is null."""
-    row: Row = {"id": row_id, **dict.fromkeys(("texts", "finished", "label_mass", *NAMES)), "failures": {}}
-    return row | {"texts": texts, "failures": failures or {}} | known
+    row: Row = {"id": row_id, **dict.fromkeys(("texts", "finished", "label_mass", *NAMES))}
+    return row | {"texts": texts, "failures": dict.fromkeys(NAMES) | (failures or {})} | known
+
+
+def reasons(row: Row) -> dict[str, str]:
+    """Why a row of scores has not those that it could have."""
+    return {name: reason for name, reason in row["failures"].items() if reason}
 
 
 def judged(row_id: str, text: str, shares: list[float] | None = None, mass: float = 0.9) -> Row:
