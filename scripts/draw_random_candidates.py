@@ -22,7 +22,7 @@ class Spec(Slice):
 
 
 def draw_random_candidates(candidates: list[Input], curated: Input, drawn: Output, spec: Spec) -> None:
-    """Draw among those that could have been selected; of the selection, only its size counts.
+    """Draw among all candidates, whether they could be scored or not; of the selection, only its size counts.
 
     candidates: candidates of every shard, .jsonl.zst
     curated: the last iteration's selected pairs, .jsonl.zst

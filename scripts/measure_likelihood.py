@@ -1,8 +1,8 @@
 """Measure how much likelier the response of every candidate becomes by its instruction, or backwards.
 
 Writes rows {"id", "given", "alone", "failure"}: the likelihood of the reply after what it replies to, and after
-nothing, each {"tokens", "mean", "begin", "tail", "end"} as `method.likelihood.condense` says; null, with the failure
-target_too_long, for a reply that does not fit into the model.
+nothing, each {"tokens", "mean", "begin", "tail", "end"} as `method.likelihood.condense` says; null, with the reason as
+failure, for a reply that is empty, does not fit into the model, or has no finite likelihood.
 """
 
 from collections.abc import Iterator
