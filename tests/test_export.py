@@ -142,9 +142,11 @@ def test_curated_pairs_have_their_page_and_their_scores(results: Path) -> None:
 
 def test_candidates_are_all_that_were_scored(results: Path) -> None:
     table = pq.read_table(layout.locate(results, layout.SCORE_TABLE, iteration=1)).to_pylist()
-    pairs = list(export_rows.scored_candidates(Run(results, SHARDS), 1, "score"))
-    names = ("id", "score", "failure", "expected_score", "selected")
-    assert [{name: pair.origin[name] for name in names} for pair in pairs] == table
+    pairs = list(export_rows.scored_candidates(Run(results, SHARDS), 1, "expected_score"))
+    names = ("id", *NAMES, "failure", "selected")
+    assert [{name: pair.origin[name] for name in names} for pair in pairs] == [
+        {name: row[name] for name in names} for row in table
+    ]
     assert {row["selected"] for row in table} == {True, False}
 
 
