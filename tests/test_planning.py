@@ -18,7 +18,7 @@ def touch_nothing(run: Path) -> None:
 
 
 def edit_parser(run: Path) -> None:
-    edit(run / "backtranslation/method/score_parsing.py", "EXAMPLES = 3", "EXAMPLES = 4")
+    edit(run / "backtranslation/method/scores.py", "EXAMPLES = 3", "EXAMPLES = 4")
 
 
 def delete_result(run: Path) -> None:
@@ -93,16 +93,16 @@ def test_verify_names_what_is_damaged_or_missing(run: Path) -> None:
     assert [path for path in faults if path.startswith("results/store/results/train_model/")]
     assert faults.get("results/trained/M0") != "damaged"
     assert faults[str(scores.parent.relative_to(run))] == "damaged"
-    assert [path for path, fault in faults.items() if "/scores/" in path and fault == "damaged"]
+    assert [path for path, fault in faults.items() if "/scores" in path and fault == "damaged"]
 
 
 def test_keep_accepts_results_after_a_harmless_edit(run: Path) -> None:
     edit_parser(run)
-    scores = {f"iterations/1/scores/miniature-pages-{shard}" for shard in (1, 2)}
+    scores = {*(f"iterations/1/scores/miniature-pages-{shard}" for shard in (1, 2)), "iterations/1/audit/own/scores"}
     assert planned(run, "computed") == {"compute_scores": scores}, "those of the second iteration wait for the first"
     kept = ask(run, "keep", "results/iterations")[0]
-    assert len(kept) == 4
-    assert all(result["differences"] == ["code backtranslation.method.score_parsing: edited"] for result in kept)
+    assert len(kept) == 6
+    assert all(result["differences"] == ["code backtranslation.method.scores: edited"] for result in kept)
     assert planned(run, "computed") == {}
     # The kept results are new ones in the store, but no stage has computed them.
     before = {key for key, _ in list_results(run)}
@@ -110,7 +110,7 @@ def test_keep_accepts_results_after_a_harmless_edit(run: Path) -> None:
     assert {key for key, _ in list_results(run)} == before
     manifests = [result.manifest for result in list_results(run).values() if result.manifest.kept]
     assert len(manifests) == 4
-    assert manifests[0].kept[0].differences == ["code backtranslation.method.score_parsing: edited"]
+    assert manifests[0].kept[0].differences == ["code backtranslation.method.scores: edited"]
     assert ask(run, "verify")[0] == []
 
 

@@ -14,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.method.combination import Weights, combined_score, features_of, fit_weights
+from backtranslation.method.gains import likelihood_gain
 from backtranslation.method.likelihood import condense, measure_likelihoods
-from backtranslation.method.scores import Findings, check_unscored, likelihood_gain, score_candidate
+from backtranslation.method.scores import Findings, check_unscored, score_candidate
 from backtranslation.models.engine import Choice, Completion, ReplyLikelihood, Request
 from backtranslation.models.pairs import EncodedPair, PairError
 from backtranslation.settings.generation import Sampling

@@ -64,6 +64,21 @@ def scoring(iterations: Iterable[int], shards: Iterable[str] = SHARDS) -> Comput
     }
 
 
+def auditing(iterations: Iterable[int]) -> Computed:
+    """Other scores of the audit's pairs."""
+    return {
+        "score_candidates": names("iterations/{}/audit/own/judgements", iterations),
+        "compute_scores": names("iterations/{}/audit/own/scores", iterations),
+        "measure_audit": names("iterations/{}/audit/measures", iterations),
+    }
+
+
+def all_scores() -> Computed:
+    """The scores of candidates and of the audit's pairs, from the same texts."""
+    everything = together(scoring(ITERATIONS), auditing(ITERATIONS))
+    return {"compute_scores": everything["compute_scores"]}
+
+
 def selection(iterations: Iterable[int]) -> Computed:
     """Other selections."""
     return {"select_candidates": names("iterations/{}/curated", iterations)}
@@ -82,7 +97,7 @@ def models(first: int, last: int = 2, shards: Iterable[str] = SHARDS) -> Compute
             "measure_truth": {"miniature/truth_report"},
         },
         {"measure_round_trip": {"evaluation/backward/round_trip"}} if first == 0 else {},
-        *([scoring(later, shards), selection(later)] if later else []),
+        *([scoring(later, shards), auditing(later), selection(later)] if later else []),
         packages(last),
         REPORT,
     )
@@ -237,7 +252,7 @@ def test_curation_threshold(run: Path) -> None:
 @pytest.mark.long
 def test_one_more_iteration(run: Path) -> None:
     change_settings(run, {"iterations": 3})
-    assert rerun(run) == together(scoring([3]), selection([3]), models(3, last=3))
+    assert rerun(run) == together(scoring([3]), auditing([3]), selection([3]), models(3, last=3))
     change_settings(run, {"iterations": 2})
     assert rerun(run) == {}, "the report of two iterations is found"
 
@@ -252,6 +267,7 @@ def test_one_more_corpus_file(run: Path) -> None:
     own = ["own-apples"]
     assert rerun(run) == together(
         {"extract_segments": {"extraction/own-apples"}, "deduplicate_segments": {"extraction/funnel"}},
+        {"make_audit_pairs": {"audit/pairs"}},
         augmentation(own),
         scoring([1], own),
         selection([1]),
@@ -276,7 +292,9 @@ def test_prompt_changed_and_changed_back(run: Path) -> None:
 @pytest.mark.long
 def test_rubric(run: Path) -> None:
     edit(run / "prompts" / "miniature" / "score.jinja", "Rating:", "Rating from 1 to 5:")
-    assert rerun_as_planned(run) == together(scoring(ITERATIONS), selection(ITERATIONS), models(1))
+    assert rerun_as_planned(run) == together(
+        scoring(ITERATIONS), auditing(ITERATIONS), selection(ITERATIONS), models(1)
+    )
 
 
 # Code
@@ -287,7 +305,8 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
     path = run / "backtranslation" / "corpus" / "ngrams.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert stages_that_import(run, "corpus.ngrams") == {
-        "extract_segments", "deduplicate_segments", "filter_instructions", "evaluate_backward_model", "make_audit_pairs"
+        "extract_segments", "deduplicate_segments", "filter_instructions", "evaluate_backward_model", "make_audit_pairs",
+        "measure_round_trip",
     }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert (
@@ -298,6 +317,7 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
             "filter_instructions": augmentation()["filter_instructions"],
             "evaluate_backward_model": {"evaluation/backward/loss"},
             "make_audit_pairs": {"audit/pairs"},
+            "measure_round_trip": {"evaluation/backward/round_trip"},
         }
         | REPORT
     )
@@ -307,7 +327,7 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
 def test_logic_in_a_script(run: Path) -> None:
     path = run / "scripts" / "compute_scores.py"
     path.write_text(path.read_text().replace("\n\n\nif __name__", "\n\n\nUNUSED = 1\n\n\nif __name__"))
-    assert rerun(run) == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
+    assert rerun(run) == all_scores() | REPORT
 
 
 @pytest.mark.long
@@ -315,7 +335,7 @@ def test_logic_that_changes_one_of_two_stages(run: Path) -> None:
     """Scores are made anew and come out the same, so nothing is parsed or trained again; verdicts do change."""
     edit(run / "backtranslation/models/choices.py", "+ prompts.judge_label", '+ f"I say {prompts.judge_label}"')
     assert stages_that_import(run, "models.choices") == {"score_candidates", "judge_answers"}
-    expected = together(scoring(ITERATIONS), models(0))
+    expected = together(scoring(ITERATIONS), auditing(ITERATIONS), models(0))
     assert rerun(run) == {
         stage: expected[stage] for stage in ("score_candidates", "judge_answers", "package_model", "build_report")
     }
@@ -346,6 +366,7 @@ def test_weights_of_the_base_model_replaced_in_place(run: Path) -> None:
         {"evaluate_backward_model": {"evaluation/backward/loss"}},
         augmentation(),
         scoring(ITERATIONS),
+        auditing(ITERATIONS),
         selection(ITERATIONS),
         models(0),
     )
@@ -393,7 +414,7 @@ def test_deleted_results_are_linked_again(run: Path) -> None:
 def test_result_deleted_from_the_store_too(run: Path) -> None:
     shutil.rmtree(run / "results" / "store" / "results" / "compute_scores")
     shutil.rmtree(run / "results" / "iterations" / "1" / "scores")
-    assert rerun(run, "--forceall") == {"compute_scores": scoring(ITERATIONS)["compute_scores"]} | REPORT
+    assert rerun(run, "--forceall") == all_scores() | REPORT
 
 
 # Times, and Snakemake's memory

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row, row_hash
+from backtranslation.method.gains import likelihood_gain
 from backtranslation.method.score_parsing import expected_score
-from backtranslation.method.scores import Findings, likelihood_gain
+from backtranslation.method.scores import Findings
 
 MIN_PAIRS = 20
 RIGHT = "right"

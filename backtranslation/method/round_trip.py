@@ -11,8 +11,8 @@ from pathlib import Path
 
 from backtranslation.corpus.ngrams import text_hash
 from backtranslation.files import Row, row_hash
+from backtranslation.method.gains import likelihood_gain
 from backtranslation.method.likelihood import Encode, measure_likelihoods
-from backtranslation.method.scores import likelihood_gain
 from backtranslation.models.engine import Engine
 from backtranslation.settings.limits import Limits
 

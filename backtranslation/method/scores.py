@@ -8,6 +8,7 @@ from statistics import fmean
 
 from backtranslation.errors import DataError
 from backtranslation.files import Row, join_rows, read_rows
+from backtranslation.method.gains import likelihood_gain
 from backtranslation.method.score_parsing import expected_score, parse_score
 from backtranslation.score_names import COLUMNS
 from backtranslation.tally import exceeds
@@ -96,11 +97,6 @@ def _add_rubric_scores(row: Row, judgement: Row, label: str | None, min_label_ma
         row["score"] = round(fmean(written), 6)
     else:
         failures["score"] = parsed[0][1]
-
-
-def likelihood_gain(row: Row, part: str = "mean") -> float:
-    """Nats per token that the prompt adds to the reply, over all of its tokens or a part that `condense` names."""
-    return float(row["given"][part] - row["alone"][part])
 
 
 def check_unscored(rows: Sequence[Row], name: str, max_share: float) -> None:
