@@ -305,8 +305,8 @@ def test_logic_in_a_module_that_a_module_imports(run: Path) -> None:
     path = run / "backtranslation" / "corpus" / "ngrams.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert stages_that_import(run, "corpus.ngrams") == {
-        "extract_segments", "deduplicate_segments", "filter_instructions", "evaluate_backward_model", "make_audit_pairs",
-        "measure_round_trip",
+        "extract_segments", "deduplicate_segments", "filter_instructions", "evaluate_backward_model",
+        "make_audit_pairs", "measure_round_trip",
     }  # fmt: skip
     assert "ngrams" not in (run / "scripts" / "deduplicate_segments.py").read_text()
     assert (
