@@ -132,7 +132,7 @@ def test_scripts_measure_the_backward_model_and_the_round_trip(
     found = json.loads((tmp_path / "round_trip.json").read_text())
     assert [row["id"] for row in found["pairs"]] == [row["id"] for row in rows]
     assert all(1 <= row["rank"] <= row["candidates"] == 6 for row in found["pairs"][:3])
-    assert found["pairs"][3] == {"id": pairs[3]["id"], "rank": None, "candidates": 0, "failure": "empty"}
+    assert found["pairs"][3] == {"id": rows[3]["id"], "rank": None, "candidates": 0, "failure": "empty"}
     assert found["top_1"] == sum(row["rank"] == 1 for row in found["pairs"]) / 4 <= found["mean_reciprocal_rank"]
 
 
