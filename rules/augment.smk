@@ -1,6 +1,7 @@
 """Step 4: segments -> candidates; the backward model writes one instruction for every segment.
 
-Needs: the segments of every shard, the backward model, and the held-out pairs, whose instructions are not to be repeated. Gives: the candidates of every shard.
+Needs: the segments of every shard, the backward model, and the held-out pairs, whose instructions are not to be
+repeated. Gives: the candidates of every shard.
 """
 
 

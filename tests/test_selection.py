@@ -130,6 +130,13 @@ def test_less_than_one_percent_is_a_warning_with_the_distribution(
     assert caplog.text == ""
 
 
+def test_few_scores_without_a_threshold_are_a_warning_that_blames_none(caplog: pytest.LogCaptureFixture) -> None:
+    rows: list[Candidate] = [("best", None, 4.9), *((str(number), None, None) for number in range(100))]
+    assert select_ids(rows, Selection(by="expected", quantile=0.5)) == {"best"}
+    assert "selection keeps 1 of 101 candidates by their expected scores" in caplog.text
+    assert "why others have none" in caplog.text and "threshold" not in caplog.text
+
+
 def test_bins_hold_every_score_at_their_lower_end_and_the_last_one_five_too() -> None:
     values = np.array([1.0, 1.49, 1.5, 4.5, 5.0, np.nan])
     assert distribution(values, "expected") == {"1 to 1.5": 2, "1.5 to 2": 1, "4.5 to 5": 2, "no score": 1}

@@ -55,9 +55,11 @@ def check_share(values: NDArray[np.float64], kept: int, selection: Selection) ->
             " logs of filter_instructions and the funnel of the segments count"
         )
     found = "\n".join(f"  {name}: {count:,}" for name, count in distribution(values, selection.by).items())
-    limit = f"selection.threshold {selection.threshold:g}" if selection.threshold is not None else "selection"
+    limit = "selection" if selection.threshold is None else f"selection.threshold {selection.threshold:g}"
     summary = f"{limit} keeps {kept or 'none'} of {len(values):,} candidates by their {selection.by} scores:\n{found}\n"
-    if kept:
+    if kept and selection.threshold is None:
+        log.warning(f"{summary}See in the scores of this iteration why others have none")
+    elif kept:
         log.warning(f"{summary}A lower threshold keeps more (docs/selection.md)")
     elif np.isnan(values).all():
         raise DataError(f"{summary}No threshold helps: see in the scores of this iteration why there are none")

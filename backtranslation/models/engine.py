@@ -1,6 +1,4 @@
-"""The engine interface: text is generated, choices are weighed and replies measured, behind three functions.
-
-All engines look alike.
+"""The engine interface: text is generated, choices are weighed, replies are measured; all engines look alike.
 
 An engine is a module in `engines` with a function `load_engine`, registered in `settings.generation.ENGINES`. Only the
 one that the settings choose is imported, needs its package, and is part of what a result depends on. Knows nothing of
@@ -89,9 +87,10 @@ class Engine(Protocol):
         """Complete every request."""
 
     def choose(self, prompts: Sequence[tuple[str, str]], choices: Sequence[str]) -> Iterator[Choice]:
-        """For every (id, text): how probable each choice is as its continuation, at its first token.
+        """For every (id, text): how probable each choice is as its continuation.
 
-        The choices must differ in the first token that is not common to all; probabilities are those of that token.
+        The choices must differ in the first token that is not common to all, and are told apart by it. Their mass is
+        the probability of what they have in common, and then of any of them.
         """
 
     def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
@@ -134,7 +133,7 @@ def choose_all(
 
     None for a text that is too long, see `find_too_long`.
     """
-    # The engine reads at the first token in which the choices differ, which a choice may share with them.
+    # What the choices begin with in common, such as a space, must fit too: the engine reads behind it.
     too_long = find_too_long(engine, [(row_id, text + choices[0]) for row_id, text in prompts], 0, limits)
 
     def choose_missing(there: dict[str, Row]) -> Iterator[Row]:

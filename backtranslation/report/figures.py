@@ -17,11 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backtranslation.report.statistics import Comparison, Estimate, LossEstimate, ScoreBars, ScoreSummary
-from backtranslation.score_names import COLUMNS
+from backtranslation.score_names import COLUMNS, RATED
 
 INK = "#010203"
 KEPT, DROPPED = "#2a78b5", "#a9b4bf"
-RATED = ("score", "expected_score")  # from 1 to 5
 PALETTE = ["#2a78b5", "#d9822b", "#3c9d6a", "#8a63b8", "#c2475a", "#7c8894"]
 NO_METADATA: Any = {"Date": None, "Creator": None, "Format": None, "Type": None}
 STYLE: Any = {
@@ -87,7 +86,7 @@ def draw_scores(iterations: Sequence[ScoreSummary]) -> Markup:
     for axes, (number, name) in zip(panels, places, strict=True):
         _score_bars(axes, iterations[number].bars.get(name, ScoreBars(0, {})))
         axes.set_title(f"{number + 1}: {name.replace('_', ' ')}")
-        if name in RATED:
+        if name in {COLUMNS[score] for score in RATED}:  # from 1 to 5
             axes.set_xlim(0.7, 5.3)
             axes.set_xticks(range(1, 6))
     panels[len(names) - 1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
