@@ -136,6 +136,8 @@ use rule compute_scores as compute_audit_scores with:
         scores=layout.AUDIT_SCORES,
     log:
         layout.log_of("compute_audit_scores", "{iteration}", "{scorer}"),
+    # Not taken over from compute_scores: `with` resets it.
+    localrule: True
     params:
         spec=lambda wildcards: scores_spec(audited_method(wildcards), max_unparsable_share=1.0),
         sources=lambda wildcards: source_state(audited_rubric(wildcards)),

@@ -35,7 +35,8 @@ REDUCED = {
     "evaluation": {"controls": ["untouched", "random", "unselected"]},
 }
 
-ON_GPU = set(model_stages())
+# The default run scores by the rubric alone.
+ON_GPU = set(model_stages()) - {"measure_likelihood"}
 
 # A row of human-written pairs in the formats that the configurations name.
 PAIR_ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
