@@ -131,7 +131,7 @@ def test_greedy_batches_equal_generate_row_by_row(
         for request in requests:
             ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt").input_ids
             whole = engine.model.generate(
-                ids, max_new_tokens=12, do_sample=False, eos_token_id=engine.end_ids.tolist(),
+                ids, max_new_tokens=12, do_sample=False, eos_token_id=engine.end_ids,
                 pad_token_id=tokenizer.pad_token_id,
             )  # fmt: skip
             expected = tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)

@@ -1,8 +1,10 @@
 """The transformers engine: sampling, shared prefixes, choices, memory."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from backtranslation.models.chat import render_prompt
 from backtranslation.models.engine import EngineError, Request, choose_all, load_engine, row_seed
-from backtranslation.models.engines import transformers_engine
-from backtranslation.models.engines.transformers_engine import (
-    Prefix,
-    TransformersEngine,
-    common_prefix,
-    next_tokens,
-)
+from backtranslation.models.engines import padded_batches, slot_attention, slots
+from backtranslation.models.engines.padded_batches import PaddedBatches, common_prefix
+from backtranslation.models.engines.sampling import next_tokens
+from backtranslation.models.engines.slots import Slots
+from backtranslation.models.engines.transformers_engine import TransformersEngine
 from backtranslation.models.loading import ModelError
 from backtranslation.models.pairs import EncodedPair
 from backtranslation.models.prompts import PromptSet, score_message
@@ -62,6 +62,30 @@ def requests(
     ]
 
 
+@pytest.fixture
+def with_rubric(requests: list[Request]) -> list[Request]:
+    """The same prompts behind a long beginning."""
+    rubric = "the old red lamp needs light and oil " * 8
+    return [Request(request.id, rubric + request.prompt, request.seed) for request in requests]
+
+
+@contextmanager
+def noted(engine: TransformersEngine, number: Callable[[dict[str, torch.Tensor]], int]) -> Iterator[list[int]]:
+    """A number for every forward pass of the model, by what it is given."""
+    numbers: list[int] = []
+    handle = engine.model.register_forward_pre_hook(
+        lambda module, args, given: numbers.append(number(given)), with_kwargs=True
+    )
+    try:
+        yield numbers
+    finally:
+        handle.remove()
+
+
+def width(given: dict[str, torch.Tensor]) -> int:
+    return given["input_ids"].shape[1]
+
+
 def test_row_seeds_differ_by_run_row_and_stage_and_stay_the_same() -> None:
     stages = ("generate_instructions", "score_candidates")
     seeds = {row_seed(run, row, stage) for run in (1, 2) for row in ("a", "b") for stage in stages}
@@ -76,10 +100,12 @@ def test_a_stage_without_a_number_is_an_error() -> None:
 
 
 def test_small_batches_give_the_same_text(engine: TransformersEngine, requests: list[Request]) -> None:
+    """Five rows in slots at a time, and in padded batches."""
+    expected = {done.id: done for done in engine.generate(requests, SAMPLING)}
     small = TransformersEngine(engine.model, engine.tokenizer, batch_tokens=1500)
-    assert sorted(engine.generate(requests, SAMPLING), key=lambda done: done.id) == sorted(
-        small.generate(requests, SAMPLING), key=lambda done: done.id
-    )
+    assert expected == {done.id: done for done in small.generate(requests, SAMPLING)}
+    small.slots = None
+    assert expected == {done.id: done for done in small.generate(requests, SAMPLING)}
 
 
 def test_a_model_is_laid_over_the_gpus_of_its_job_or_refused(
@@ -134,19 +160,103 @@ def test_a_model_may_call_its_cache_by_the_old_name(
 
 
 def test_the_shared_prefix_is_computed_once_and_changes_nothing(
-    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+    engine: TransformersEngine, with_rubric: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widths: list[int] = []
-    handle = engine.model.register_forward_pre_hook(
-        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    with noted(engine, width) as widths:
+        replies = {done.id: done for done in engine.generate(with_rubric, SAMPLING)}
+    sequences = [engine.tokenizer(request.prompt).input_ids for request in with_rubric]
+    shared, written = len(common_prefix(sequences)), sum(one.tokens + one.finished for one in replies.values())
+    assert shared > 30
+    # The last token that a row draws is never run.
+    assert sum(widths) == shared + sum(len(ids) - shared for ids in sequences) + written - len(with_rubric)
+    monkeypatch.setattr(slots, "shared_beginning", lambda prompts: [])
+    assert replies == {done.id: done for done in engine.generate(with_rubric, SAMPLING)}
+
+
+def test_padded_batches_compute_the_shared_prefix_once(engine: TransformersEngine, with_rubric: list[Request]) -> None:
+    batches = PaddedBatches(engine.model, engine.positions, engine.end_ids, None)
+    sequences = [engine.tokenizer(request.prompt).input_ids for request in with_rubric]
+    with noted(engine, width) as widths:
+        assert len(list(batches.complete(sequences, [16] * 20, range(20), SAMPLING))) == 20
+    assert sum(width for width in widths if width > 1) == max(map(len, sequences))
+
+
+def test_a_slot_that_is_free_takes_the_next_row_at_once(engine: TransformersEngine) -> None:
+    """Rows of 3 and 30 tokens in four slots: every forward pass has four rows, until there are no more to begin."""
+    runner = Slots(engine.model, [], None)
+    runner.max_slots = 4
+    limits = [30 if number % 4 == 0 else 3 for number in range(16)]
+    prompts = [[5 + number, 6, 7] for number in range(16)]
+    with noted(engine, lambda given: len(given["logits_to_keep"])) as rows:
+        replies = {row: tokens for row, tokens, _ in runner.complete(prompts, limits, range(16), SAMPLING)}
+    assert [len(replies[row]) for row in range(16)] == limits
+    assert sum(rows) == sum(limits)
+    full = rows.count(4)
+    assert rows == [4] * full + sorted(rows[full:], reverse=True)
+    assert len(rows) < 2 * 30
+
+
+def test_what_lies_in_new_memory_is_never_read(engine: TransformersEngine, requests: list[Request]) -> None:
+    """With deterministic algorithms, torch fills new memory with what is no number."""
+    expected = {done.id: done for done in engine.generate(requests, SAMPLING)}
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(3).isnan().all()
+        assert expected == {done.id: done for done in engine.generate(requests, SAMPLING)}
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_slots_are_refused_where_logits_differ(
+    base: BaseModelSettings, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An attention with a bias that slots do not know: padded batches do the work, and the log says so."""
+    from transformers.models.qwen3 import modeling_qwen3
+
+    forward = modeling_qwen3.Qwen3Attention.forward
+
+    def with_bias(self: torch.nn.Module, *args: Any, **given: Any) -> Any:
+        return forward(self, *args, **given, position_bias=torch.zeros(1))
+
+    monkeypatch.setattr(modeling_qwen3.Qwen3Attention, "forward", with_bias)
+    with caplog.at_level("INFO"):
+        refused, _ = load_engine(Generation(), base.path, base, prompts)
+    assert isinstance(refused, TransformersEngine) and refused.slots is None
+    assert "padded batches, which are slower: qwen3 cannot be run in slots, since" in caplog.text
+    assert "position_bias" in caplog.text
+
+
+def test_logits_that_come_out_differently_are_noticed(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = slot_attention.attend_weighted
+
+    def without_scale(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, **given: Any) -> Any:
+        return merged(query, key, value, 1.1 * scale, **given)
+
+    monkeypatch.setattr(slot_attention, "attend_weighted", without_scale)
+    with pytest.raises(slot_attention.UnsupportedAttentionError, match="its logits come out differently"):
+        Slots(engine.model, engine.end_ids, None)
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+@pytest.mark.parametrize("sizes", [(8, 8), (8, 6)], ids=["kernel", "plain"])
+def test_attention_to_two_sets_of_keys_can_be_merged(heads: int, sizes: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(3, 4, 5, sizes[0])
+    keys, values = torch.randn(3, heads, 11, sizes[0]), torch.randn(3, heads, 11, sizes[1])
+    visible = torch.rand(3, 1, 1, 11) < 0.7
+    visible[..., [0, 6]] = True
+    parts = [
+        slot_attention.attend_weighted(query, keys[:, :, part], values[:, :, part], 0.3, visible[..., part])
+        for part in (slice(0, 6), slice(6, 11))
+    ]
+    (first, first_weights), (second, second_weights) = parts
+    merged = torch.lerp(first, second, torch.sigmoid(second_weights - first_weights)[..., None])
+    whole = torch.nn.functional.scaled_dot_product_attention(
+        query, keys, values, attn_mask=visible, scale=0.3, enable_gqa=True
     )
-    text = {done.id: done.text for done in engine.generate(requests, SAMPLING)}
-    shared_prompt_tokens, widths = sum(width for width in widths if width > 1), []
-    handle.remove()
-    lengths = [len(engine.tokenizer(request.prompt).input_ids) for request in requests]
-    assert shared_prompt_tokens == max(lengths)
-    monkeypatch.setattr(engine, "_share_prefix", lambda prompts, longest: Prefix(0, None))
-    assert text == {done.id: done.text for done in engine.generate(requests, SAMPLING)}
+    torch.testing.assert_close(merged, whole)
 
 
 def test_replies_end_at_the_end_of_turn(engine: TransformersEngine, requests: list[Request]) -> None:
@@ -236,21 +346,22 @@ def test_a_pair_too_long_for_the_model_is_an_error_naming_its_row(engine: Transf
         list(engine.measure([fits, does_not]))
 
 
-def test_batches_of_measured_replies_stay_small(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [slots, padded_batches], ids=["slots", "padded batches"])
+def test_logits_that_are_held_at_once_are_few(
+    module: ModuleType, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every reply token has as many logits as the vocabulary."""
     pairs = [EncodedPair(str(length), array("i", range(5, 5 + length)), 4) for length in range(10, 60)]
     whole = {one.id: one.log_probabilities for one in engine.measure(pairs)}
-    sizes: list[int] = []
-    measure = engine._measure
-
-    def note_size(prompts: list[list[int]], replies: list[list[int]], prefix: Prefix) -> list[list[float]]:
-        sizes.append(len(prompts))
-        return measure(prompts, replies, prefix)
-
-    monkeypatch.setattr(engine, "_measure", note_size)
-    monkeypatch.setitem(transformers_engine.MEASURED_LOGITS, "cpu", 300 * engine.model.config.vocab_size)
-    small = {one.id: one.log_probabilities for one in engine.measure(pairs)}
-    assert sum(sizes) == 50 and max(sizes) <= 300 // 10 and len(sizes) > 5
+    monkeypatch.setitem(module.HELD_LOGITS, "cpu", 300 * engine.model.config.vocab_size)
+    runner = TransformersEngine(engine.model, engine.tokenizer)
+    if module is padded_batches:
+        runner.slots = None
+    held: list[int] = []
+    handle = engine.model.register_forward_hook(lambda module, args, done: held.append(done.logits[..., 0].numel()))
+    small = {one.id: one.log_probabilities for one in runner.measure(pairs)}
+    handle.remove()
+    assert max(held) <= 300 and len(held) > 5
     assert whole.keys() == small.keys()
     for row_id, values in whole.items():
         np.testing.assert_allclose(values, small[row_id], atol=1e-4)
@@ -262,25 +373,50 @@ def test_no_requests_give_nothing(engine: TransformersEngine) -> None:
     assert list(engine.measure([])) == []
 
 
-def test_a_batch_that_does_not_fit_into_the_memory_is_halved(
+def test_what_does_not_fit_into_the_memory_is_halved(
     engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = {done.id: done for done in engine.generate(requests, SAMPLING)}
+    asked = [(request.id, request.prompt) for request in requests]
+    choices = {choice.id: choice.shares for choice in engine.choose(asked, [" 1", " 2"])}
     sizes: list[int] = []
 
     def memory_of_six_rows(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
-        rows = kwargs["input_ids"].shape[0]
+        rows = len(kwargs["logits_to_keep"])
         sizes.append(rows)
         if rows > 6:
             raise torch.cuda.OutOfMemoryError("no memory for more than six rows")
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    small = TransformersEngine(engine.model, engine.tokenizer)
+    assert small.slots is not None
+    small.slots.max_slots, small.slots.prompt_tokens = 20, 1 << 14
     handle = engine.model.register_forward_pre_hook(memory_of_six_rows, with_kwargs=True)
     try:
-        assert expected == {done.id: done for done in engine.generate(requests, SAMPLING)}
+        assert expected == {done.id: done for done in small.generate(requests, SAMPLING)}
+        assert [size for size in sizes if size > 6] == [20, 10]
+        small.slots.max_slots = 128
+        found = {choice.id: choice.shares for choice in small.choose(asked, [" 1", " 2"])}
     finally:
         handle.remove()
-    assert [size for size in sizes if size > 6] == [20, 10]
+    for row_id, shares in choices.items():
+        np.testing.assert_allclose(shares, found[row_id], rtol=1e-4)
+
+
+def test_without_memory_for_one_row_there_is_an_end(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(module: torch.nn.Module, args: object) -> None:
+        raise torch.cuda.OutOfMemoryError("none")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    small = TransformersEngine(engine.model, engine.tokenizer)
+    handle = engine.model.register_forward_pre_hook(no_memory)
+    try:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            list(small.generate(requests[:2], SAMPLING))
+    finally:
+        handle.remove()
 
 
 def test_sampling_follows_the_nucleus() -> None:
