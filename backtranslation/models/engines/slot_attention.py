@@ -86,29 +86,36 @@ class SlotCache:
 class Step:
     """What the tokens of a forward pass are.
 
-    The first token belongs to slot 0, the second to slot 1, and so on: `lengths` (slots in use,) are their own tokens
-    with this one. Prompts follow, `prompts` their numbers of tokens; they go into the next slots, if they are kept at
-    all; a single one may be the shared beginning instead (`is_shared`).
+    The first token belongs to slot 0, the second to slot 1, and so on: `lengths` are the tokens of these slots with
+    this one. Prompts follow, `prompts` their numbers of tokens; they go into the next slots (`keep`), or a single one
+    is the shared beginning (`is_shared`).
     """
 
     cache: SlotCache
-    lengths: Tensor
+    lengths: Sequence[int]
     prompts: Sequence[int]
     keep: bool = True
     is_shared: bool = False
 
     def __post_init__(self) -> None:
         self.decoding = len(self.lengths)
-        self.width = int(self.lengths.max()) if self.decoding else 0
-        span = torch.arange(self.width, device=self.lengths.device)
-        self.visible = (span < self.lengths[:, None])[:, None, None]
+        self.width, self.longest = max(self.lengths, default=0), max(self.prompts, default=0)
+        # Places of the new tokens in their slots, and which tokens they may look at, (slots, 1, 1, width).
+        self.places = torch.tensor(self.lengths, dtype=torch.long) - 1
+        self.visible = (torch.arange(self.width) <= self.places[:, None])[:, None, None]
         # Where the tokens of the prompts are, (prompts, longest): after its last token, a prompt repeats it.
         counts = torch.tensor(self.prompts, dtype=torch.long)
-        self.longest = max(self.prompts, default=0)
         starts = self.decoding + counts.cumsum(0) - counts
-        places = torch.arange(self.longest).minimum(counts[:, None] - 1)
-        self.gather = (starts[:, None] + places).to(self.lengths.device)
-        self.real = (torch.arange(self.longest) < counts[:, None]).to(self.lengths.device)
+        span = torch.arange(self.longest)
+        self.gather = starts[:, None] + span.minimum(counts[:, None] - 1)
+        self.real = span < counts[:, None]
+
+    def to(self, device: torch.device) -> "Step":
+        """This step, with what is computed once for all layers on the device of one of them."""
+        if self.places.device != device:
+            self.places, self.visible = self.places.to(device), self.visible.to(device)
+            self.gather, self.real = self.gather.to(device), self.real.to(device)
+        return self
 
 
 def attend(
@@ -134,7 +141,7 @@ def attend(
     ]
     if unknown:
         raise UnsupportedAttentionError(f"its attention has {', '.join(sorted(unknown))}")
-    layer = cast(int, module.layer_idx)
+    slots, layer = slots.to(query.device), cast(int, module.layer_idx)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts = []
     if slots.decoding:
@@ -156,9 +163,9 @@ def _attend_in_slots(
 ) -> tuple[Tensor, Tensor]:
     """Of one new token of each slot to its own tokens: (slots, heads, size), and log-sum-exps (slots, heads)."""
     count, stored = step.decoding, step.cache.layer(layer, key, value, step.width)
-    lengths, rows = step.lengths.to(key.device), torch.arange(count, device=key.device)
-    stored.keys[rows, :, lengths - 1] = key[0, :, :count].transpose(0, 1)
-    stored.values[rows, :, lengths - 1] = value[0, :, :count].transpose(0, 1)
+    rows = torch.arange(count, device=key.device)
+    stored.keys[rows, :, step.places] = key[0, :, :count].transpose(0, 1)
+    stored.values[rows, :, step.places] = value[0, :, :count].transpose(0, 1)
     heads, kv_heads = query.shape[1], key.shape[1]
     # The heads that share keys are rows of one product.
     grouped = query[0, :, :count].transpose(0, 1).reshape(count, kv_heads, heads // kv_heads, -1)
@@ -167,7 +174,7 @@ def _attend_in_slots(
         stored.keys[:count, :, : step.width],
         stored.values[:count, :, : step.width],
         scale,
-        visible=step.visible.to(key.device),
+        visible=step.visible,
     )
     return out.reshape(count, heads, -1), weights.reshape(count, heads)
 
@@ -176,16 +183,15 @@ def _attend_in_prompts(
     step: Step, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Of all tokens of the prompts to those of their own before them: (tokens, heads, size) and (tokens, heads)."""
-    gather, real = step.gather.to(key.device), step.real.to(key.device)
     # Padded at the end, where no token of the prompt itself looks.
-    queries, keys, values = (each[0][:, gather].transpose(0, 1) for each in (query, key, value))
+    queries, keys, values = (each[0][:, step.gather].transpose(0, 1) for each in (query, key, value))
     if step.keep:
         stored = step.cache.layer(layer, key, value, step.longest)
         places = slice(step.decoding, step.decoding + len(step.prompts))
         stored.keys[places, :, : step.longest] = keys
         stored.values[places, :, : step.longest] = values
     out, weights = attend_weighted(queries, keys, values, scale, is_causal=True)
-    return out.transpose(1, 2)[real], weights.transpose(1, 2)[real]
+    return out.transpose(1, 2)[step.real], weights.transpose(1, 2)[step.real]
 
 
 def _attend_to_shared(shared: KeysAndValues, query: Tensor, scale: float) -> tuple[Tensor, Tensor]:

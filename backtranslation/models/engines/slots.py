@@ -6,9 +6,9 @@ Prompts go through the model without padding, in the same forward pass as the ne
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, takewhile
+from itertools import accumulate, chain
 
 import numpy as np
 import psutil
@@ -42,12 +42,11 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 class Writing:
     """A row in a slot: its number, the tokens of its prompt behind the shared ones, and those written so far.
 
-    `limit` is the most that may be written, `uniforms` the random numbers for them.
+    There is a random number (`uniforms`) for every token that may be written.
     """
 
     row: int
     prompt: list[int]
-    limit: int
     uniforms: np.ndarray
     tokens: list[int] = field(default_factory=list)
 
@@ -72,8 +71,13 @@ class Slots:
         self.window = _shortest_window(model)
         self.prompt_tokens, self.max_slots = PROMPT_TOKENS[device], MAX_SLOTS[device]
         self.vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        own = model.config._attn_implementation
         _install_attention(model)
-        self.bytes_per_token = self._compare_with_own()
+        try:
+            self.bytes_per_token = self._compare_with_own()
+        except UnsupportedAttentionError:
+            model.set_attn_implementation(own)
+            raise
 
     def fits(self, tokens: int) -> bool:
         """Whether attention reaches over rows of so many tokens."""
@@ -86,23 +90,25 @@ class Slots:
         if not prompts:
             return
         shared = self._share(prompts)
-        rows = [
-            Writing(row, ids[shared.tokens :], limit, uniforms=np.random.default_rng(seed).random(limit))
-            for row, (ids, limit, seed) in enumerate(zip(prompts, limits, seeds, strict=True))
-        ]
-        rows.sort(key=lambda one: -len(one.prompt))
-        while rows:
+        waiting = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+
+        def begin(row: int) -> Writing:
+            uniforms = np.random.default_rng(seeds[row]).random(limits[row])
+            return Writing(row, prompts[row][shared.tokens :], uniforms)
+
+        while waiting:
+            capacity = max(len(prompts[row]) - shared.tokens + limits[row] for row in waiting)
+            done = set()
             try:
-                for reply in self._write(rows, shared, sampling):
-                    rows = [one for one in rows if one.row != reply.row]
+                for reply in self._write(deque(waiting), begin, capacity, shared, sampling):
+                    done.add(reply.row)
                     yield reply
             except torch.cuda.OutOfMemoryError:
                 if self.max_slots == 1:
                     raise
                 self._halve()
-                # What was being written is written again: the random numbers are those of the rows.
-                for one in rows:
-                    one.tokens.clear()
+            # After a lack of memory, what was being written is written again: random numbers are those of the rows.
+            waiting = [row for row in waiting if row not in done]
 
     def read_logits(self, sequences: Sequence[list[int]], kept: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """By number of the sequence, the logits at the last `kept` of its positions, (kept, vocabulary)."""
@@ -110,32 +116,33 @@ class Slots:
             return
         # What is shared must leave the positions whose logits are kept to every row.
         shared = self._share([ids[: len(ids) - count + 1] for ids, count in zip(sequences, kept, strict=True)])
-        rows = sorted(range(len(sequences)), key=lambda row: -len(sequences[row]))
+        tails = [ids[shared.tokens :] for ids in sequences]
+        rows = deque(sorted(range(len(tails)), key=lambda row: -len(tails[row])))
         while rows:
-            count = self._rows_at_once(
-                [len(sequences[row]) - shared.tokens for row in rows], [kept[row] for row in rows]
-            )
+            some = self._take(rows, tails, kept)
             try:
-                logits = self._read(
-                    [sequences[row][shared.tokens :] for row in rows[:count]],
-                    [kept[row] for row in rows[:count]],
-                    shared,
-                )
+                logits = self._read([tails[row] for row in some], [kept[row] for row in some], shared)
             except torch.cuda.OutOfMemoryError:
                 if self.max_slots == 1:
                     raise
                 self._halve()
+                rows.extendleft(reversed(some))
                 continue
-            yield from zip(rows[:count], logits, strict=True)
-            rows = rows[count:]
+            yield from zip(some, logits, strict=True)
 
-    def _write(self, rows: Sequence[Writing], shared: SharedTokens, sampling: Sampling) -> Iterator[Reply]:
-        """Write all rows, as many at a time as there are slots."""
-        capacity = max(len(one.prompt) + one.limit for one in rows)
+    def _write(
+        self,
+        waiting: deque[int],
+        begin: Callable[[int], Writing],
+        capacity: int,
+        shared: SharedTokens,
+        sampling: Sampling,
+    ) -> Iterator[Reply]:
+        """Write rows of at most `capacity` tokens of their own, as many at a time as there are slots."""
         cache = SlotCache(self._count_slots(capacity), capacity, shared.layers)
-        waiting, writing = deque(rows), list[Writing]()
+        writing = list[Writing]()
         while waiting or writing:
-            begun = self._admit(waiting, cache.slots - len(writing))
+            begun = self._admit(waiting, begin, cache.slots - len(writing))
             logits = self._continue(writing, begun, cache, shared.tokens)
             writing += begun
             uniforms = [one.uniforms[len(one.tokens)] for one in writing]
@@ -145,11 +152,11 @@ class Slots:
             yield from filter(None, map(self._end, writing))
             writing = self._close_gaps(writing, cache)
 
-    def _admit(self, waiting: deque[Writing], free: int) -> list[Writing]:
-        """The next rows for the free slots, as many as one forward pass takes."""
+    def _admit(self, waiting: deque[int], begin: Callable[[int], Writing], free: int) -> list[Writing]:
+        """Begin the next rows for the free slots, as many as one forward pass takes; a last one may be too much."""
         begun, tokens = list[Writing](), 0
-        while waiting and len(begun) < free and (not begun or tokens + len(waiting[0].prompt) <= self.prompt_tokens):
-            begun.append(waiting.popleft())
+        while waiting and len(begun) < free and tokens < self.prompt_tokens:
+            begun.append(begin(waiting.popleft()))
             tokens += len(begun[-1].prompt)
         return begun
 
@@ -157,7 +164,7 @@ class Slots:
         """Logits of the next token of the rows in the slots, and of those that begin: (rows, vocabulary)."""
         own = [len(one.prompt) + len(one.tokens) for one in writing]
         prompts = [len(one.prompt) for one in begun]
-        step = Step(cache, torch.tensor(own, dtype=torch.long, device=self.model.device), prompts)
+        step = Step(cache, own, prompts)
         last = [*range(len(own)), *(len(own) - 1 + end for end in accumulate(prompts))]
         tokens = [one.tokens[-1] for one in writing] + [token for one in begun for token in one.prompt]
         positions = [shared + length - 1 for length in own] + [
@@ -169,7 +176,7 @@ class Slots:
         """The reply of a row, if it has come to its end."""
         if one.tokens[-1] in self.end_ids:
             return Reply(one.row, one.tokens[:-1], ended=True)
-        return Reply(one.row, one.tokens, ended=False) if len(one.tokens) == one.limit else None
+        return Reply(one.row, one.tokens, ended=False) if len(one.tokens) == len(one.uniforms) else None
 
     def _close_gaps(self, writing: list[Writing], cache: SlotCache) -> list[Writing]:
         """The rows that are not at their end, moved to the first slots."""
@@ -187,22 +194,27 @@ class Slots:
         common = shared_beginning(prompts)
         cache = SlotCache(0, 0)
         if common:
-            self._forward(self._step_of(cache, [len(common)], is_shared=True), common, range(len(common)), [0])
+            step = Step(cache, [], [len(common)], keep=False, is_shared=True)
+            self._forward(step, common, range(len(common)), [0])
         return SharedTokens(len(common), cache.shared)
 
+    def _take(self, rows: deque[int], sequences: Sequence[list[int]], kept: Sequence[int]) -> list[int]:
+        """The next rows that one forward pass takes; at least one."""
+        most_logits, taken = HELD_LOGITS[self.model.device.type] // self.vocabulary, [rows.popleft()]
+        tokens, logits = len(sequences[taken[0]]), kept[taken[0]]
+        while rows and tokens < self.prompt_tokens and logits + kept[rows[0]] <= most_logits:
+            taken.append(rows.popleft())
+            tokens, logits = tokens + len(sequences[taken[-1]]), logits + kept[taken[-1]]
+        return taken
+
     def _read(self, sequences: Sequence[list[int]], kept: Sequence[int], shared: SharedTokens) -> list[Tensor]:
-        """Logits at the last positions of a few sequences, which follow what they share."""
+        """Logits at the last positions of a few sequences, without what they share."""
         counts = [len(ids) for ids in sequences]
-        step = self._step_of(SlotCache(0, 0, shared.layers), counts, keep=False)
+        step = Step(SlotCache(0, 0, shared.layers), [], counts, keep=False)
         places = [range(end - count, end) for end, count in zip(accumulate(counts), kept, strict=True)]
         positions = [shared.tokens + place for count in counts for place in range(count)]
         logits = self._forward(step, [*chain(*sequences)], positions, [*chain(*places)])
         return list(logits.split(list(kept)))
-
-    def _step_of(self, cache: SlotCache, prompts: Sequence[int], keep: bool = False, is_shared: bool = False) -> Step:
-        """A step of prompts alone."""
-        none = torch.zeros(0, dtype=torch.long, device=self.model.device)
-        return Step(cache, none, prompts, keep, is_shared)
 
     @torch.inference_mode()
     def _forward(self, step: Step, tokens: Sequence[int], positions: Sequence[int], kept: Sequence[int]) -> Tensor:
@@ -218,13 +230,6 @@ class Slots:
             slots=step,
         ).logits
         return logits[0].float()
-
-    def _rows_at_once(self, lengths: Sequence[int], kept: Sequence[int]) -> int:
-        """How many of the next sequences one forward pass takes; at least one."""
-        most_logits = HELD_LOGITS[self.model.device.type] // self.vocabulary
-        tokens, logits = accumulate(lengths), accumulate(kept)
-        fit = (t <= self.prompt_tokens and k <= most_logits for t, k in zip(tokens, logits, strict=True))
-        return max(1, sum(takewhile(bool, fit)))
 
     def _count_slots(self, capacity: int) -> int:
         """Slots for rows of so many tokens: as many as are useful, and fit into the memory that is free now."""
@@ -257,9 +262,9 @@ class Slots:
         )
         try:
             shared = SlotCache(0, 0)
-            self._forward(self._step_of(shared, [4], is_shared=True), beginning, range(4), [0])
+            self._forward(Step(shared, [], [4], keep=False, is_shared=True), beginning, range(4), [0])
             cache = SlotCache(2, 8, shared.shared)
-            begun = [Writing(row, ids, 1, np.zeros(1)) for row, ids in enumerate(prompts)]
+            begun = [Writing(row, ids, np.zeros(1)) for row, ids in enumerate(prompts)]
             first = self._continue([], begun, cache, 4)
             for one, token in zip(begun, nexts, strict=True):
                 one.tokens.append(token)
@@ -268,7 +273,7 @@ class Slots:
             raise UnsupportedAttentionError(f"its code does not take them ({type(error).__name__})") from error
         found = torch.stack([first, second], 1)
         difference = ((found - expected).norm() / (expected - expected.mean()).norm()).item()
-        if not difference <= TOLERANCE[self.model.dtype]:
+        if not difference <= TOLERANCE.get(self.model.dtype, 1e-3):
             raise UnsupportedAttentionError(f"its logits come out differently (by {difference:.1%})")
         return sum(layer.bytes_per_token for layer in cache.own.values())
 

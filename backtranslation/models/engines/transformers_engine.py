@@ -111,7 +111,12 @@ class TransformersEngine:
 
     def _runner(self, longest: int) -> Slots | PaddedBatches:
         """What runs rows that come to so many tokens."""
-        return self.slots if self.slots and self.slots.fits(longest) else self.batches
+        if self.slots is None or self.slots.fits(longest):
+            return self.slots or self.batches
+        log.info(
+            f"padded batches: rows of {longest:,} tokens are longer than the {self.slots.window:,} of its attention"
+        )
+        return self.batches
 
     def _decode(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
@@ -130,5 +135,5 @@ def _make_slots(model: PreTrainedModel, end_ids: Sequence[int], batch_tokens: in
     try:
         return Slots(model, end_ids, batch_tokens)
     except UnsupportedAttentionError as error:
-        log.info(f"padded batches, which are slower: {model.config.model_type} cannot be run in slots, since {error}")
+        log.info(f"padded batches do the work, more slowly: {model.config.model_type} cannot be run in slots, {error}")
         return None
