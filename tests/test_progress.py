@@ -190,7 +190,7 @@ def test_lines_of_the_log_name_the_job() -> None:
         "from backtranslation.jobs.progress import log\n"
         "start_job('train_model', 'results/trained/M0.partial', 3)\n"
         "log.info('ready')\n"
-        "import os; print(os.environ['OMP_NUM_THREADS'])\n"
+        "import torch; print(torch.get_num_threads())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.endswith(" train_model M0: ready\n") and done.stdout == "3\n"
