@@ -188,9 +188,9 @@ def test_lines_of_the_log_name_the_job() -> None:
     code = (
         "from backtranslation.jobs.process import start_job\n"
         "from backtranslation.jobs.progress import log\n"
-        "start_job('train_model', 'results/trained/M0.partial', 3)\n"
+        "start_job('train_model', 'results/trained/M0.partial', 1)\n"
         "log.info('ready')\n"
         "import torch; print(torch.get_num_threads())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stderr.endswith(" train_model M0: ready\n") and done.stdout == "3\n"
+    assert done.stderr.endswith(" train_model M0: ready\n") and done.stdout == "1\n"
