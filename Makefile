@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One release of each package, for every Python and platform that the project runs on.
 PIN := $(BIN)/uv pip compile pyproject.toml --quiet --no-header --universal --python-version 3.11 --fork-strategy fewest
 
-.PHONY: run real lint test test-all test-slurm base config lock schema
+.PHONY: run real benchmarks lint test test-all test-slurm base config lock schema
 
 run: .venv/installed
 	$(BIN)/snakemake
@@ -13,6 +13,11 @@ run: .venv/installed
 real: .venv/installed-for-real
 	$(BIN)/python examples/real/fetch_model.py
 	$(BIN)/snakemake --configfile configs/real-135m.yaml
+
+# Measures speed anew, and writes it into the page: an hour on two cores, with nothing else running.
+benchmarks: .venv/installed-for-real
+	$(BIN)/python examples/real/fetch_model.py
+	$(BIN)/python benchmarks/refresh_page.py docs/performance.md
 
 # What needs no run of the code: style, types, and which room may import which.
 lint: .venv/installed-for-tests
