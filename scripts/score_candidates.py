@@ -3,7 +3,8 @@
 Writes rows {"id", "samples", "failure"}, each sample {"text", "finished", "label_probabilities", "label_mass"}: what
 the model wrote, whether it came to an end, the probabilities of the scores 1..5 at the place of its score (they sum to
 1), and how probable they are together there. Where it is asked for nothing but the score, text and finished are null.
-A candidate that leaves the model no room for its reply has no samples, and the failure prompt_too_long.
+A candidate that leaves the model no room for its reply has no samples, and the failure prompt_too_long; one that got no
+answer says so there.
 """
 
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def score_candidates(
         return
 
     from backtranslation.models.choices import SCORE_CHOICES, text_before_score
-    from backtranslation.models.engine import PROMPT_TOO_LONG, choose_all, generate_all, load_engine, make_requests
+    from backtranslation.models.engine import choose_all, generate_all, load_engine, make_requests
     from backtranslation.models.prompts import PromptSet, score_message
 
     prompts = PromptSet(Prompts(score=str(prompt)))
@@ -77,10 +78,12 @@ def score_candidates(
     choices = choose_all(engine, until_score, SCORE_CHOICES, workplace.folder / "probabilities.jsonl", spec.limits)
 
     def judgement(row: Row) -> Row:
-        samples = []
+        samples, failures = [], []
         for sample_id in sample_ids(row["id"], spec.samples):
             choice, completion = choices.get(sample_id), written.get(sample_id)
-            if choice is None:
+            failure = (completion and completion.failure) or (choice and choice.failure)
+            if failure or choice is None:
+                failures.append(failure)
                 continue
             samples.append(
                 {
@@ -90,7 +93,7 @@ def score_candidates(
                     "label_mass": choice.mass,
                 }
             )
-        return {"id": row["id"], "samples": samples, "failure": None if samples else PROMPT_TOO_LONG}
+        return {"id": row["id"], "samples": samples, "failure": None if samples else failures[0]}
 
     write_rows(judgements, map(judgement, rows))
 

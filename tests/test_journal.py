@@ -180,7 +180,7 @@ def generate(engine: Parrot, journal: Path) -> dict[str, Completion]:
     return generate_all(engine, REQUESTS, Sampling(), journal, Limits())
 
 
-def choose(engine: Parrot, journal: Path) -> dict[str, Choice | None]:
+def choose(engine: Parrot, journal: Path) -> dict[str, Choice]:
     return choose_all(engine, PROMPTS, ["1", "2"], journal, Limits())
 
 

@@ -127,7 +127,7 @@ def test_a_choice_without_room_has_no_shares(tmp_path: Path) -> None:
     prompts = [(name, "x" * length) for name, length in LENGTHS.items()]
     found = choose_all(Narrow(), prompts, ["1", "2"], tmp_path / "rows.jsonl", LENIENT)
     half = {name: Choice(name, [0.5, 0.5], 0.9) for name in ("a", "b", "c")}
-    assert found == half | {"long": None, "longer": None}
+    assert found == half | {name: Choice(name, [], 0.0, PROMPT_TOO_LONG) for name in ("long", "longer")}
 
 
 def test_too_many_long_prompts_stop_before_anything_is_asked(tmp_path: Path) -> None:

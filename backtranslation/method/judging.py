@@ -11,7 +11,7 @@ from backtranslation.errors import DataError
 from backtranslation.files import Row
 from backtranslation.jobs.progress import log
 from backtranslation.models.choices import JUDGEMENT_CHOICES, Question, cut_question, text_before_judgement
-from backtranslation.models.engine import PROMPT_TOO_LONG, Choice, Engine, choose_all
+from backtranslation.models.engine import Choice, Engine, choose_all
 from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.limits import Limits
 
@@ -31,7 +31,7 @@ def judge_in_both_orders(
     """The probability that the first model's answer is the better one, shown first and shown second.
 
     Gives rows {"id", "first_wins_forward", "first_wins_reversed", "cut", "failure"}: whether the judge was shown cut
-    texts, see `cut_question`, and why there are no probabilities where there are none (no_answer, prompt_too_long).
+    texts, see `cut_question`, and why there are no probabilities where there are none (no_answer, or as in `Choice`).
     `work` is a folder from which a killed process continues. Nothing is generated: the probabilities of the two choices
     are read at the place where the judge names one. Raises DataError when the two models did not answer the same
     instructions, and when clearly more questions are too long than may be unusable.
@@ -49,7 +49,7 @@ def judge_in_both_orders(
     if cut:
         log.warning(f"{len(cut)} of {len(whole)} comparisons are of texts that were cut to fit into the judge")
 
-    def chances_of_first(questions: dict[str, Question], journal: Path) -> dict[str, Choice | None]:
+    def chances_of_first(questions: dict[str, Question], journal: Path) -> dict[str, Choice]:
         texts = [(name, text_before_judgement(tokenizer, prompts, question)) for name, question in questions.items()]
         return choose_all(engine, texts, JUDGEMENT_CHOICES, journal, limits)
 
@@ -57,11 +57,12 @@ def judge_in_both_orders(
     reverse = chances_of_first({name: shown[name].reversed() for name in shown}, work / "reversed.jsonl")
 
     def judgement(row_id: str) -> Row:
-        one, other = forward.get(row_id), reverse.get(row_id)
-        if one and other:
+        found = [order[row_id] for order in (forward, reverse) if row_id in order]
+        failure = next((choice.failure for choice in found if choice.failure), None if found else "no_answer")
+        if failure is None:
+            one, other = found
             chances = {"first_wins_forward": one.shares[0], "first_wins_reversed": 1 - other.shares[0]}
             return {"id": row_id, **chances, "cut": row_id in cut, "failure": None}
-        failure = PROMPT_TOO_LONG if row_id in whole else "no_answer"
         nothing = dict.fromkeys(("first_wins_forward", "first_wins_reversed"))
         return {"id": row_id, **nothing, "cut": False, "failure": failure}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backtranslation.errors import UserError
 from backtranslation.files import Row, row_hash
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STAGE_NUMBERS = {"generate_instructions": 0, "score_candidates": 1, "evaluate_model": 0, "evaluate_backward_model": 2}
 
 PROMPT_TOO_LONG = "prompt_too_long"
+# Of rows that were asked: the engine did not take them, or gave no answer, while it answered others.
+REFUSED, NOT_ANSWERED = "refused_by_engine", "not_answered_by_engine"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Request:
 class Completion:
     """The text written for a request, and its tokens, without the one that ended it (`finished`).
 
-    Where nothing could be asked, it is empty, and `failure` says why.
+    Where nothing could be asked, or nothing was answered, it is empty, and `failure` says why.
     """
 
     id: str
@@ -58,11 +60,15 @@ class Completion:
 
 @dataclass(frozen=True)
 class Choice:
-    """How probable each of several choices is after a text: shares that sum to 1, and that of all together (`mass`)."""
+    """How probable each of several choices is after a text: shares that sum to 1, and that of all together (`mass`).
+
+    Where nothing could be asked, or nothing was answered, there are no shares, and `failure` says why.
+    """
 
     id: str
     shares: list[float]
     mass: float
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,18 @@ class ReplyLikelihood:
     log_probabilities: list[float]
 
 
+Answer = TypeVar("Answer", Completion, Choice)
+
+
 class EngineError(UserError):
     """A request cannot be run by this engine or its model."""
 
 
 class Engine(Protocol):
-    """What every engine offers. It may yield in any order, and is asked nothing that leaves no room for a token."""
+    """What every engine offers. It may yield in any order, and is asked nothing that leaves no room for a token.
+
+    What it yields for a row may be a failure: what is wrong with one row must not keep the others from their answers.
+    """
 
     def room(self, prompt: str) -> int:
         """Tokens that the model can write after a prompt; 0 or fewer if the prompt itself is too long for it."""
@@ -107,45 +119,66 @@ def generate_all(
 ) -> dict[str, Completion]:
     """Completions of all requests by id; those that the journal holds are not asked for again.
 
-    A request whose prompt leaves room for fewer than `least_room` tokens is not asked; see `find_too_long`.
+    A request whose prompt leaves room for fewer than `least_room` tokens is not asked; see `find_too_long`. Raises
+    DataError if clearly more of those that were asked failed than may be unusable.
     """
     prompts = [(request.id, request.prompt) for request in requests]
-    too_long = find_too_long(engine, prompts, least_room, limits)
+    failed = dict.fromkeys(find_too_long(engine, prompts, least_room, limits), PROMPT_TOO_LONG)
 
     def generate_missing(there: dict[str, Row]) -> Iterator[Row]:
         told = sum(row["tokens"] for row in there.values())
-        progress = Progress(len(requests) - len(too_long), already=len(there), already_tokens=told)
-        missing = [request for request in requests if request.id not in there and request.id not in too_long]
-        for completion in engine.generate(missing, sampling):
+        progress = Progress(len(requests) - len(failed), already=len(there), already_tokens=told)
+        missing = [request for request in requests if request.id not in there and request.id not in failed]
+        for completion in _without_failures(engine.generate(missing, sampling), failed, limits):
             progress.add(tokens=completion.tokens)
             yield asdict(completion)
         progress.tell()
 
     rows = complete_journal(journal, generate_missing)
     completions = {row_id: Completion(**row) for row_id, row in rows.items()}
-    return completions | {row_id: Completion(row_id, "", 0, False, PROMPT_TOO_LONG) for row_id in too_long}
+    return completions | {row_id: Completion(row_id, "", 0, False, reason) for row_id, reason in failed.items()}
 
 
 def choose_all(
     engine: Engine, prompts: Sequence[tuple[str, str]], choices: Sequence[str], journal: Path, limits: Limits
-) -> dict[str, Choice | None]:
+) -> dict[str, Choice]:
     """Choices by id; those that the journal holds are not asked for again.
 
-    None for a text that is too long, see `find_too_long`.
+    A text that is too long is not asked; see `find_too_long`. Raises DataError as `generate_all` does.
     """
     # What the choices begin with in common, such as a space, must fit too: the engine reads behind it.
-    too_long = find_too_long(engine, [(row_id, text + choices[0]) for row_id, text in prompts], 0, limits)
+    texts = [(row_id, text + choices[0]) for row_id, text in prompts]
+    failed = dict.fromkeys(find_too_long(engine, texts, 0, limits), PROMPT_TOO_LONG)
 
     def choose_missing(there: dict[str, Row]) -> Iterator[Row]:
-        progress = Progress(len(prompts) - len(too_long), already=len(there))
-        missing = [(row_id, text) for row_id, text in prompts if row_id not in there and row_id not in too_long]
-        for choice in engine.choose(missing, choices):
+        progress = Progress(len(prompts) - len(failed), already=len(there))
+        missing = [(row_id, text) for row_id, text in prompts if row_id not in there and row_id not in failed]
+        for choice in _without_failures(engine.choose(missing, choices), failed, limits):
             progress.add()
             yield asdict(choice)
         progress.tell()
 
     rows = complete_journal(journal, choose_missing)
-    return {row_id: Choice(**row) for row_id, row in rows.items()} | dict.fromkeys(too_long)
+    found = {row_id: Choice(**row) for row_id, row in rows.items()}
+    return found | {row_id: Choice(row_id, [], 0.0, reason) for row_id, reason in failed.items()}
+
+
+def _without_failures(answers: Iterable[Answer], failed: dict[str, str], limits: Limits) -> Iterator[Answer]:
+    """The answers that are none of a failure; of the others `failed` gets the reason, by id.
+
+    They stay out of a journal, so that a job that goes on asks for them again. Raises DataError if they are clearly
+    more than may be unusable.
+    """
+    tally = Tally()
+    for asked, answer in enumerate(answers, start=1):
+        if answer.failure is None:
+            yield answer
+        else:
+            failed[answer.id] = answer.failure
+            tally.refuse(answer.failure, f"row {answer.id}")
+            tally.check(asked, "answers", limits.max_unusable_share)
+    if tally.refused:
+        log.warning(f"{tally.refused.total():,} rows have no answer")
 
 
 def measure_all(
@@ -211,6 +244,6 @@ def load_engine(
     from backtranslation.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model_path, loading, prompts)
-    (module,) = generation.modules()
+    module, *_ = generation.modules()
     engine: Engine = import_module(module).load_engine(model_path, loading, generation, tokenizer)
     return engine, tokenizer
