@@ -12,7 +12,7 @@ rule write_settings:
         layout.log_of("write_settings"),
     localrule: True
     params:
-        settings=settings.model_dump_json(indent=2),
+        settings=lambda wildcards: settings.model_dump_json(indent=2),  # in a text, {model} would be a wildcard
     shell:
         "printf '%s\\n' {params.settings:q} > {output.settings:q} 2> {log:q}"
 

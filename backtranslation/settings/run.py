@@ -24,7 +24,7 @@ from backtranslation.settings.scoring import Scoring
 from backtranslation.settings.seed import HeldOut, SeedPairs
 from backtranslation.settings.selection import Selection
 from backtranslation.settings.slices import Count, SettingsError, Slice, did_you_mean
-from backtranslation.settings.training import Training, Trainings
+from backtranslation.settings.training import Trainings
 
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 50
@@ -37,6 +37,8 @@ SHORT.maxstring = SHORT.maxother = 200
 
 class Settings(Slice):
     """A complete run."""
+
+    execution_keys = ("resources", "limits")
 
     results: str = Field("results", description="folder of all results")
     random_seed: int = Field(
@@ -69,18 +71,6 @@ class Settings(Slice):
     @classmethod
     def _take_from_miniature(cls, given: Any) -> Any:
         return _with_miniature(given)
-
-    def identity(self) -> dict[str, Any]:
-        """What results depend on: everything but how the work is done on the machine at hand."""
-        return self.model_dump(
-            mode="json",
-            exclude={
-                "resources": True,
-                "limits": True,
-                "generation": set(Generation.execution_keys),
-                "training": {"forward": set(Training.execution_keys), "backward": set(Training.execution_keys)},
-            },
-        )
 
     def generated_files(self) -> frozenset[str]:
         """Input files that the run makes itself."""

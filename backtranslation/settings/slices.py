@@ -1,7 +1,8 @@
 """What all settings have in common: checked types, slices that a stage depends on, and their canonical JSON."""
 
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,6 +17,9 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+BRACE_IN_TEXT = re.compile(r'\{(?!["}])')  # JSON's own stand before a key, or an end
 
 
 class SettingsError(UserError):
@@ -41,16 +45,25 @@ class Slice(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What a result depends on, but for rounding."""
-        return self.without(*self.execution_keys)
+        return self.without(*self.execution_keys) | {name: part.identity() for name, part in self._sections()}
 
     def execution(self) -> dict[str, Any]:
         """The other part."""
-        return self.only(*self.execution_keys)
+        inner = {name: found for name, part in self._sections() if (found := part.execution())}
+        return self.only(*self.execution_keys) | inner
 
     def completed(self, execution: Mapping[str, Any]) -> Self:
         """The settings with the part that a result does not depend on; other keys in it are left alone."""
         part = {key: value for key, value in execution.items() if key in self.execution_keys}
-        return self.model_validate(self.model_dump() | part)
+        inner = {name: part.completed(execution.get(name, {})).model_dump() for name, part in self._sections()}
+        return self.model_validate(self.model_dump() | part | inner)
+
+    def _sections(self) -> Iterator[tuple[str, "Slice"]]:
+        """The settings in it that have settings of their own, and may matter to a result."""
+        for name in type(self).model_fields:
+            part = getattr(self, name)
+            if isinstance(part, Slice) and name not in self.execution_keys:
+                yield name, part
 
     def modules(self) -> tuple[str, ...]:
         """Modules of the library that these settings choose by name: their code makes a result too."""
@@ -63,6 +76,10 @@ class Slice(BaseModel):
 
 
 def spec(**slices: Slice | Mapping[str, Any] | list[Any] | str | int | float | bool | None) -> str:
-    """Canonical JSON (sorted keys, no white space) of exactly the settings that a stage depends on."""
+    """Canonical JSON (sorted keys, no white space) of exactly the settings that a stage depends on.
+
+    Braces inside texts are escaped: Snakemake would take {model} in the command of a server for a wildcard.
+    """
     plain = {name: value.identity() if isinstance(value, Slice) else value for name, value in slices.items()}
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return BRACE_IN_TEXT.sub(r"\\u007b", text)
