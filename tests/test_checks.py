@@ -117,7 +117,7 @@ def test_what_can_be_read_is_checked_beside_a_missing_section(missing: str) -> N
         ({"zebra": 1}, "zebra: no such setting"),
         (
             {"generation": {"engine": "transformer"}},
-            "generation.engine: there is no such engine; there are transformers; did you mean transformers?"
+            "generation.engine: there is no such engine; there are server, transformers; did you mean transformers?"
             " (found: 'transformer')",
         ),
         (

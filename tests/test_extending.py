@@ -219,4 +219,4 @@ def test_an_engine_that_is_chosen_is_loaded_and_digested(with_other_engine: Call
 def test_an_engine_that_there_is_not_is_an_error_that_lists_those_there_are(run: Path) -> None:
     change_settings(run, {"generation": {"engine": "fastest"}})
     said = snakemake(run, "--dry-run", fails=True)
-    assert "config: generation.engine: there is no such engine; there are transformers (found: 'fastest')" in said
+    assert "config: generation.engine: there is no such engine; there are server, transformers (found:" in said

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backtranslation.errors import UserError
 from backtranslation.jobs.source_digests import LEFT_OUT, canonical_form, read_source, source_digests
+from backtranslation.settings.generation import ENGINES
 from backtranslation.settings.slices import Slice
 
 ROOT = Path(__file__).parent.parent
@@ -287,7 +288,8 @@ MACHINERY = {
     "contract": {"Input", "Output", "Workplace"},
     "journal": {"complete_journal"},
     "process": {"StoppedError", "die_with_parent", "run_script", "start_job"},
-    "progress": {"Progress", "count_tokens", "log", "report", "track"},
+    "progress": {"Progress", "count_tokens", "log", "report", "track", "work_folder"},
+    "server_process": {"ServerProcess", "fill_in", "free_port"},
     "stage": {"PARENT", "run_stage"},
     "trackers": {"open_trackers"},
     "work_files": {"COMPLETIONS", "LABEL"},
@@ -315,8 +317,9 @@ CODE_OF_SETTINGS = {
 
 
 def files_behind_results() -> list[Path]:
-    """All files that digests stand for."""
-    modules = {name for script in SCRIPTS for name in source_digests(script)}
+    """All files that digests stand for, whatever engine is chosen."""
+    engines = [engine.module for engine in ENGINES.values()]
+    modules = {name for script in SCRIPTS for name in source_digests(script, engines)}
     files = {
         path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("backtranslation/**/*.py")
     }

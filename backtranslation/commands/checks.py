@@ -123,13 +123,16 @@ def audit_faults(audit: Audit, prompts: Prompts) -> Iterator[str]:
 
 
 def engine_faults(generation: Generation) -> Iterator[str]:
-    """Whether the package of the chosen engine is installed."""
+    """Whether the package of the chosen engine is installed, and its server can be found."""
     package = ENGINES[generation.engine].package
     if not _is_installed(package):
         yield (
             f"config: generation.engine: {generation.engine} needs the package {package}, which is not installed: pip"
             f" install {package}"
         )
+    # Not a matter of the model: what a result depends on is read without the URL.
+    if generation.server and not (generation.server.url or generation.server.command):
+        yield "config: generation.server: give either url or command"
 
 
 def tracker_faults(training: Trainings) -> Iterator[str]:

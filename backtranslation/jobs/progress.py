@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -58,6 +59,11 @@ def report_to(work: Path, gpus: int = 0) -> None:
     _report.file, _report.earlier, _report.started = work / PROGRESS, reported_cost(work), time.monotonic()
     _report.gpus, _report.tokens = gpus, None
     report(0, None, "rows")
+
+
+def work_folder() -> Path:
+    """The work folder of this job; where no job runs, a new temporary one."""
+    return _report.file.parent if _report.file else Path(tempfile.mkdtemp(prefix="backtranslation-"))
 
 
 def reported_cost(work: Path) -> Cost:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from backtranslation.settings.server import MEASURING, Server
 from backtranslation.settings.slices import Count, PositiveInt, Slice, did_you_mean
 
 
@@ -17,6 +18,7 @@ class EngineChoice(NamedTuple):
 # The registry of engines. A module offers `load_engine`, as backtranslation/models/engine.py says.
 ENGINES = {
     "transformers": EngineChoice("backtranslation.models.engines.transformers_engine", package="transformers"),
+    "server": EngineChoice("backtranslation.models.engines.server_engine", package="httpx2"),
 }
 
 
@@ -43,6 +45,12 @@ class Generation(Slice):
         None, description="tokens (prompts and room for answers) in a batch; null: by the memory at hand"
     )
 
+    server: Server | None = Field(
+        None,
+        validate_default=True,
+        description="the server, where engine is server (docs/servers.md); without effect with another engine",
+    )
+
     @field_validator("engine")
     @classmethod
     def _is_registered(cls, engine: str) -> str:
@@ -52,6 +60,18 @@ class Generation(Slice):
             )
         return engine
 
+    @field_validator("server")
+    @classmethod
+    def _goes_with_engine(cls, server: Server | None, info: ValidationInfo) -> Server | None:
+        if info.data.get("engine") != "server":
+            return None
+        if server is None:
+            raise ValueError("server must be given where engine is server")
+        return server
+
     def modules(self) -> tuple[str, ...]:
-        """The module of the engine."""
-        return (ENGINES[self.engine].module,)
+        """The module of the engine, then that of the engine which does what a server of its kind cannot."""
+        chosen = (ENGINES[self.engine].module,)
+        if self.server and self.server.preset not in MEASURING:
+            return (*chosen, ENGINES["transformers"].module)
+        return chosen
