@@ -137,6 +137,21 @@ def test_replies_are_measured_token_by_token(kind: str, folder: Path, load: Load
         assert found[pair.id] == pytest.approx(expected)
 
 
+def test_a_server_that_takes_text_puts_no_second_start_in_front(
+    model_folder: Callable[[str], Path], prompts: PromptSet, load: Load
+) -> None:
+    """The chat template writes the token at the start of a text, and the tokenizer would put it there again."""
+    folder = model_folder("mistral")
+    with serve(folder, Behaviour("transformers")) as server:
+        settings = Server(preset="transformers", version="1.0", url=server.url)
+        base = BaseModelSettings(path=str(folder))
+        engine, tokenizer = load_engine(Generation(engine="server", server=settings), base.path, base, prompts)
+        prompt = render_prompt(tokenizer, "water the garden")
+        (done,) = engine.generate([Request("a", prompt, 1)], GREEDY)
+        assert prompt.startswith("<s>") and done.failure is None
+        assert all(not body["prompt"].startswith("<s>") for body in server.requests)
+
+
 def test_what_a_server_cannot_the_transformers_engine_does(
     folder: Path, load: Load, base: BaseModelSettings, prompts: PromptSet
 ) -> None:
@@ -254,6 +269,7 @@ def test_a_server_that_answers_nobody_stops_the_job(folder: Path, load: Load) ->
     [
         ({"version": "0.9"}, "it reports version 0.9, and generation.server.version is 1.0"),
         ({"kind": "llama.cpp"}, "it does not describe itself as a server of preset vllm does"),
+        ({"added": [1]}, r"it reads a prompt of (\d+) tokens as \d+"),
         ({"tokenizer": "other"}, "its tokenizer is another"),
         ({"models": ["other-model"]}, "it has no model .*; it has other-model"),
         ({"ignored": ["logprob_token_ids"]}, "does not tell how probable the tokens .* are"),

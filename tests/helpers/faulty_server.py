@@ -49,6 +49,7 @@ class Behaviour:
     key: str | None = None
     faults: dict[str, list[str]] = field(default_factory=dict)
     retry_after: int | None = None
+    added: list[int] = field(default_factory=list)  # tokens that it puts in front of every prompt
     probability: float | None = None  # of every token, in place of its own
     seconds: float = 0.0  # that a reply takes
     start_seconds: float = 0.0
@@ -219,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
     def _prompt(self, kind: str, body: dict[str, Any]) -> list[int]:
         if kind == "transformers":
             return list(self.server.model.tokenizer.encode(body["prompt"]).ids)
-        return list(body["input_ids" if kind == "sglang" else "prompt"])
+        return [*self.server.behaviour.added, *body["input_ids" if kind == "sglang" else "prompt"]]
 
     def _write(self, ids: list[int], fault: str, ends: list[int], limit: int, given: dict[str, Any]) -> list[int]:
         """A reply by the sampling settings of a request."""

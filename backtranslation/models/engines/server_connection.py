@@ -239,9 +239,8 @@ class Connection:
                 method = "GET" if call.body is None else "POST"
                 response = await self.http.request(method, f"{self.url}{call.path}", json=call.body)
         except TimeoutError:
-            raise ServerFaultError(
-                f"no answer within {self.settings.request_seconds} seconds", timed_out=True
-            ) from None
+            message = f"no answer within {self.settings.request_seconds} seconds (generation.server.request_seconds)"
+            raise ServerFaultError(message, timed_out=True) from None
         except httpx.TransportError as error:
             raise ServerFaultError(f"{type(error).__name__}: {error}") from None
         except httpx.InvalidURL as error:
