@@ -22,8 +22,8 @@ from backtranslation.jobs.leases import lease_gpus, visible_gpus
 from backtranslation.jobs.process import StoppedError
 from backtranslation.models.chat import encode_text, with_user_turns
 from backtranslation.models.choices import SCORE_CHOICES, text_before_score
+from backtranslation.models.continuations import common_prefix
 from backtranslation.models.engine import load_engine, make_requests
-from backtranslation.models.engines.transformers_engine import common_prefix
 from backtranslation.models.loading import device, load_tokenizer
 from backtranslation.models.pairs import EncodedPair, encode_forward
 from backtranslation.models.prompts import PromptSet, score_message

@@ -14,9 +14,10 @@ from helpers.tiny_models import make_pairs
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from backtranslation.models.chat import render_prompt
+from backtranslation.models.continuations import common_prefix
 from backtranslation.models.engine import EngineError, Request, choose_all, load_engine, row_seed
 from backtranslation.models.engines import padded_batches, slot_attention, slots
-from backtranslation.models.engines.padded_batches import PaddedBatches, common_prefix
+from backtranslation.models.engines.padded_batches import PaddedBatches
 from backtranslation.models.engines.sampling import next_tokens
 from backtranslation.models.engines.slots import Slots
 from backtranslation.models.engines.transformers_engine import TransformersEngine

@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from backtranslation.models.continuations import common_prefix
 from backtranslation.models.engines.sampling import next_tokens
 from backtranslation.settings.generation import Sampling
 
@@ -235,13 +236,6 @@ def shared_beginning(prompts: Sequence[list[int]]) -> list[int]:
     """What all prompts begin with, if it is long enough to be worth computing once; a token is left to each."""
     common = common_prefix(prompts)[: min(map(len, prompts)) - 1]
     return common if len(prompts) > 1 and len(common) >= MIN_SHARED_TOKENS else []
-
-
-def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
-    """The longest list that all begin with: what the first and the last of them in sorted order have in common."""
-    first, last = min(sequences), max(sequences)
-    differing = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
-    return first[: next(differing, min(len(first), len(last)))]
 
 
 def _cache_argument(model: PreTrainedModel) -> str:

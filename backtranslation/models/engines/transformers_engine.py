@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from backtranslation.jobs.progress import log
 from backtranslation.models.chat import encode_text, end_token_ids
+from backtranslation.models.continuations import find_parting
 from backtranslation.models.engine import Choice, Completion, EngineError, ReplyLikelihood, Request
-from backtranslation.models.engines.padded_batches import PaddedBatches, common_prefix
+from backtranslation.models.engines.padded_batches import PaddedBatches
 from backtranslation.models.engines.slot_attention import UnsupportedAttentionError
 from backtranslation.models.engines.slots import Slots
 from backtranslation.models.loading import load_for_inference, max_positions
@@ -65,29 +66,16 @@ class TransformersEngine:
 
         Raises EngineError when two choices begin with the same token, or a text is too long for the model.
         """
-        ids = [row_id for row_id, _ in prompts]
-        sequences, first_tokens, forced = [], [], []
-        for row_id, text in prompts:
-            variants = [encode_text(self.tokenizer, text + choice) for choice in choices]
-            common = common_prefix(variants)
-            firsts = [variant[len(common)] for variant in variants if len(variant) > len(common)]
-            if len(set(firsts)) < len(choices):
-                raise EngineError(f"row {row_id}: the choices {', '.join(choices)} do not differ in their first token")
-            sequences.append(common)
-            first_tokens.append(firsts)
-            # Tokens that the choices begin with in common, such as a space: a model may prefer others.
-            begun = len(common) - len(encode_text(self.tokenizer, text))
-            forced.append(min(max(0, begun), len(common) - 1))
-        self._check_lengths(ids, sequences)
-
+        partings = [find_parting(self.tokenizer, row_id, text, choices) for row_id, text in prompts]
+        sequences = [parting.common for parting in partings]
+        self._check_lengths([row_id for row_id, _ in prompts], sequences)
         runner = self._runner(max(map(len, sequences), default=0))
-        for row, logits in runner.read_logits(sequences, [1 + tokens for tokens in forced]):
-            likely = logits.log_softmax(-1)
-            chosen = likely[-1, first_tokens[row]]
-            # The tokens that are forced on the model are the last of the sequence.
-            tokens = sequences[row][len(sequences[row]) - forced[row] :]
-            mass = chosen.logsumexp(-1) + likely[range(forced[row]), tokens].sum()
-            yield Choice(ids[row], chosen.softmax(-1).tolist(), mass.exp().item())
+        for row, logits in runner.read_logits(sequences, [1 + parting.begun for parting in partings]):
+            likely, (common, firsts, begun) = logits.log_softmax(-1), partings[row]
+            chosen = likely[-1, firsts]
+            # The choices begin with the last tokens of the sequence, such as a space: a model may prefer others.
+            mass = chosen.logsumexp(-1) + likely[range(begun), common[len(common) - begun :]].sum()
+            yield Choice(prompts[row][0], chosen.softmax(-1).tolist(), mass.exp().item())
 
     def measure(self, pairs: Sequence[EncodedPair]) -> Iterator[ReplyLikelihood]:
         """Log probabilities of the tokens of every reply.
