@@ -24,7 +24,6 @@ Exit code 1 if a job failed or left memory in use.
 """
 
 import argparse
-import re
 import sys
 import tempfile
 import time
@@ -37,13 +36,12 @@ from typing import TYPE_CHECKING
 
 from backtranslation.jobs.leases import visible_gpus
 from backtranslation.jobs.process import start_job
+from backtranslation.models.utilization import peak_operations
 
 if TYPE_CHECKING:
     from gpu_jobs import Job, Outcome, Roof, Work
 
 DOCS = Path(__file__).parent.parent / "docs"
-# Operations/s, dense bfloat16, as NVIDIA's data sheets have them; of H100 and H200, the SXM cards.
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 WORKS = {
     "lora": "LoRA training", "full": "full training", "generate": "generation", "choose": "scoring by rubric",
     "measure": "scoring by likelihood",
@@ -206,11 +204,6 @@ def row_of(outcome: "Outcome", roof: "Roof") -> str:
             f"{outcome.peak_bytes / GIB:.1f}",
         ]
     )
-
-
-def peak_operations(device: str) -> float | None:
-    """The peak of a GPU by its name; None for one that PEAKS does not name."""
-    return next((peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Fine-tune the base model on pairs: reversed (task backward) or forward, where each kind carries its tag sentence.
 
 Writes a model folder (Hugging Face format, safetensors, tokenizer with its chat template) and a table of the training
-(tab-separated: step, loss in nats per reply token, learning_rate, tokens, seconds, tokens_per_second). How many pairs
-it learnt from, and which were left out, is a JSON object {kind of pair: {"used", "left_out": {id: reason}}}.
+(tab-separated: step, loss in nats per reply token, learning_rate, tokens, seconds, tokens_per_second, padding, mfu).
+How many pairs it learnt from, and which were left out, is a JSON object {kind of pair: {"used", "left_out": {id:
+reason}}}.
 """
 
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ def train_model(
     from backtranslation.models.pairs import encode_backward, encode_forward, encode_usable
     from backtranslation.models.prompts import PromptSet
     from backtranslation.models.sharding import needs_torchrun
-    from backtranslation.models.training import TrainingError, fine_tune
+    from backtranslation.models.training import fine_tune
+    from backtranslation.models.training_steps import TrainingError
     from backtranslation.models.workers import forget_platform, is_worker, run_workers
 
     if not is_worker():

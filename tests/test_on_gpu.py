@@ -61,12 +61,6 @@ def test_memory_that_a_job_leaves_in_use_is_a_fault(on_gpu: ModuleType) -> None:
     assert on_gpu.freed(outcome, before, after) == "**not freed** 1.00 -> 3.00"
 
 
-def test_peaks_are_found_by_whole_words(on_gpu: ModuleType) -> None:
-    assert on_gpu.peak_operations("NVIDIA H100 80GB HBM3") == on_gpu.PEAKS["H100"]
-    assert on_gpu.peak_operations("NVIDIA A100-SXM4-80GB") == on_gpu.PEAKS["A100"]
-    assert on_gpu.peak_operations("NVIDIA L40S") is None
-
-
 def test_parameters_and_cache_are_those_of_the_model(on_gpu: ModuleType) -> None:
     import torch
     from gpu_jobs import LARGE, TINY

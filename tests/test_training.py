@@ -20,20 +20,18 @@ from backtranslation.models.chat import with_user_turns
 from backtranslation.models.loading import load_model, load_tokenizer
 from backtranslation.models.pairs import EncodedPair, encode_backward, encode_forward
 from backtranslation.models.prompts import PromptSet
-from backtranslation.models.training import (
-    TABLE_COLUMNS,
+from backtranslation.models.training import fine_tune, keeps_examples_apart, pack_pairs
+from backtranslation.models.training_steps import (
     Layout,
     TrainingError,
     TrainingSteps,
     count_steps,
     fill_steps,
-    fine_tune,
-    keeps_examples_apart,
     learning_rates,
     order_rows,
-    pack_pairs,
     spread_rows,
 )
+from backtranslation.models.training_table import TABLE_COLUMNS
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.training import Lora, ScheduleRow, Training
 
@@ -184,6 +182,8 @@ def test_a_model_learns_and_is_saved_as_an_ordinary_model(
     assert table.learning_rate.iloc[0] == FAST.learning_rate
     assert table.learning_rate.iloc[-1] == FAST.final_learning_rate
     assert table.tokens.iloc[-1] == pytest.approx(FAST.epochs * sum(len(pair.ids) for pair in encoded), rel=0.15)
+    assert table.padding.between(0, 0.5).all()
+    assert table.mfu.isna().all(), "a processor has no peak"
     for column in ("step", "tokens", "seconds"):
         assert all(earlier < later for earlier, later in pairwise(table[column]))
 

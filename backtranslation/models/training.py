@@ -4,17 +4,14 @@ transformers' Trainer over packed rows, full or with low-rank adapters, in one p
 nothing of where pairs come from or what the model is for.
 """
 
-import math
-import random
-import time
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -27,18 +24,13 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
-from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutput
 
-from backtranslation.errors import UserError
-from backtranslation.files import replace_file
 from backtranslation.jobs.checkpoints import Checkpoints, latest_checkpoint, step_of
 from backtranslation.jobs.process import StoppedError
-from backtranslation.jobs.progress import count_tokens, log, report
+from backtranslation.jobs.progress import log
 from backtranslation.models.chat import end_token_ids
 from backtranslation.models.loading import (
     build_empty_model,
@@ -63,43 +55,22 @@ from backtranslation.models.sharding import (
     start_processes,
     state_bytes,
 )
+from backtranslation.models.target_loss import chunked_loss, has_separate_head, return_target_loss, whole_loss
+from backtranslation.models.training_steps import (
+    Layout,
+    PackedRow,
+    TrainingError,
+    TrainingSteps,
+    count_steps,
+    fill_steps,
+    learning_rates,
+    order_rows,
+    spread_rows,
+)
+from backtranslation.models.training_table import Logbook, write_table
+from backtranslation.models.utilization import peak_operations, training_operations
 from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.training import Training
-
-TABLE_COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "tokens_per_second")
-TABLE_ROWS = 200
-# epochs: auto makes the paper's steps for 3,200 pairs (section 3.1), in so many passes at least and at most.
-AUTO_STEPS = 500
-AUTO_PASSES = (1, 10)
-TELL_SECONDS = 10.0
-
-PackedRow = list[EncodedPair]
-
-
-class TrainingError(UserError):
-    """A training cannot be run, or fails in a way that the settings can mend."""
-
-
-@dataclass(frozen=True)
-class TrainingSteps:
-    """How many steps a training takes, and how many packed rows one step has, all processes together."""
-
-    steps: int
-    rows_per_step: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the rows of one step are spread: in memory at once, one batch after the other, over processes."""
-
-    processes: int
-    rows_per_device: int
-    accumulation: int
-
-    @property
-    def places(self) -> int:
-        """Rows that one step has room for."""
-        return self.processes * self.rows_per_device * self.accumulation
 
 
 def fine_tune(
@@ -117,11 +88,14 @@ def fine_tune(
 
     The folder is in Hugging Face format, adapters merged, safetensors in the precision of the training. The table has
     the columns TABLE_COLUMNS: the mean loss in nats per reply token since the row before; tokens (without padding) and
-    seconds since the start; tokens per second since the row before. The trackers are told the same. A killed training
-    goes on from its last whole checkpoint in `work`, a folder that no other training uses. Under torchrun every process
-    calls this with the same arguments. Raises TrainingError when there are no pairs or too few steps, `max_length` is
-    more than the model can hold, or the loss is not finite; StoppedError after SIGTERM, as soon as a checkpoint is
-    whole.
+    seconds since the start; tokens per second since the row before; padding, as a share of all that was computed since
+    the start; mfu since the row before, against the bfloat16 peak, empty without a known GPU. The trackers are told
+    the same.
+
+    A killed training goes on from its last whole checkpoint in `work`, a folder that no other training uses. Under
+    torchrun every process calls this with the same arguments. Raises TrainingError when there are no pairs or too few
+    steps, `max_length` is more than the model can hold, or the loss is not finite; StoppedError after SIGTERM, as soon
+    as a checkpoint is whole.
     """
     if not pairs:
         raise TrainingError("there are no pairs to train on")
@@ -131,20 +105,21 @@ def fine_tune(
     checkpoint = latest_checkpoint(work)
     loaded = load_for_training(base, training, checkpoint, processes, random_seed)
     apart = ask_first_process(lambda: keeps_examples_apart(loaded.model, pairs))
+    learn_targets_alone(loaded, pairs)
     packed = pack_pairs(pairs, training.max_length, apart)
     plan = count_steps(training, len(pairs), len(packed))
     layout = spread_rows(plan.rows_per_step, training.rows_per_device, processes.num_processes)
-    rows = order_rows(packed, plan, random_seed)
+    rows = fill_steps(order_rows(packed, plan, random_seed), plan, layout)
     checkpoints = Checkpoints(work, seconds=training.save_minutes * 60)
     trainer = _RowTrainer(
         rates=learning_rates(training, plan.steps),
         model=loaded.model,
         args=_trainer_arguments(training, plan, layout, loaded.sharded, checkpoints.folder, random_seed),
-        train_dataset=fill_steps(rows, plan, layout),
-        data_collator=collate,
+        train_dataset=rows,
+        data_collator=collate_with_targets,
         compute_loss_func=step_loss,
         # Trackers come after what they are to be told, and before what must hear SIGTERM in their place.
-        callbacks=[_Logbook(_tokens_until_step(rows, plan)), *trackers, checkpoints],
+        callbacks=[Logbook(rows, layout, tokens_at_peak(loaded.empty, processes)), *trackers, checkpoints],
     )
     trainer.remove_callback(PrinterCallback)
     log.info(
@@ -222,82 +197,6 @@ def keeps_examples_apart(model: PreTrainedModel | PeftModel, pairs: Sequence[Enc
     return bool(difference <= rounding * alone.abs().max())
 
 
-def count_steps(training: Training, examples: int, rows: int) -> TrainingSteps:
-    """Steps and their rows. A batch size in examples becomes the share of the packed rows that holds as many.
-
-    Raises TrainingError for fewer than `min_steps`, and where the warm-up leaves none: such a model would not be worth
-    what reads it.
-    """
-    batch_size, passes = _batch_size_and_passes(training, examples)
-    rows_per_step = max(1, round(batch_size * rows / examples))
-    steps = training.steps or max(1, round(passes * rows / rows_per_step))
-    if steps < training.min_steps:
-        raise TrainingError(
-            f"{examples:,} pairs make {_count(steps)}, fewer than min_steps ({training.min_steps}): use more pairs,"
-            f" raise {_length_keys(training)}, or lower min_steps"
-        )
-    if steps <= training.warmup_steps:
-        raise TrainingError(
-            f"{examples:,} pairs make {_count(steps)}, no more than warmup_steps ({training.warmup_steps}): use more"
-            f" pairs, raise {_length_keys(training)}, or lower warmup_steps"
-        )
-    return TrainingSteps(steps, rows_per_step)
-
-
-def _count(steps: int) -> str:
-    return f"{steps:,} optimizer step{'s' * (steps != 1)}"
-
-
-def _length_keys(training: Training) -> str:
-    """The settings that make a training longer."""
-    if training.schedule:
-        return "the steps of its schedule"
-    return "steps" if training.steps else "epochs, lower batch_size"
-
-
-def spread_rows(rows_per_step: int, rows_per_device: int, processes: int) -> Layout:
-    """The layout with at most `rows_per_device` rows at once that has the fewest places to spare."""
-    accumulation = math.ceil(rows_per_step / (processes * rows_per_device))
-    return Layout(processes, math.ceil(rows_per_step / (processes * accumulation)), accumulation)
-
-
-def _batch_size_and_passes(training: Training, examples: int) -> tuple[int, float]:
-    """Examples per step and passes over the data, by the settings or their schedule (paper, table 18)."""
-    if not training.schedule:
-        if training.epochs != "auto":
-            return training.batch_size, training.epochs
-        return training.batch_size, float(np.clip(AUTO_STEPS * training.batch_size / examples, *AUTO_PASSES))
-    schedule = sorted(training.schedule, key=lambda row: row.examples)
-    reached = [row for row in schedule if row.examples <= examples] or schedule[:1]
-    sizes = np.log([row.examples for row in schedule])
-    passes = [row.steps * row.batch_size / row.examples for row in schedule]
-    return reached[-1].batch_size, float(np.interp(math.log(examples), sizes, passes))
-
-
-def order_rows(packed: Sequence[PackedRow], plan: TrainingSteps, random_seed: int) -> list[PackedRow]:
-    """Exactly the rows of all steps: one shuffled pass after the other, so that no step is ever a partial one."""
-    shuffled = random.Random(random_seed)
-    rows: list[PackedRow] = []
-    while len(rows) < plan.steps * plan.rows_per_step:
-        rows += shuffled.sample(packed, len(packed))
-    return rows[: plan.steps * plan.rows_per_step]
-
-
-def fill_steps(rows: Sequence[PackedRow], plan: TrainingSteps, layout: Layout) -> list[PackedRow]:
-    """The rows, with empty ones after those of each step where its layout has places to spare."""
-    spare: list[PackedRow] = [[]] * (layout.places - plan.rows_per_step)
-    starts = range(0, len(rows), plan.rows_per_step)
-    return [row for start in starts for row in [*rows[start : start + plan.rows_per_step], *spare]]
-
-
-def learning_rates(training: Training, steps: int) -> list[float]:
-    """The learning rate of every step: up in `warmup_steps`, then linearly to `final_learning_rate` at the last."""
-    top, last = training.learning_rate, training.final_learning_rate
-    warmup = training.warmup_steps
-    up = [top * (step + 1) / (warmup + 1) for step in range(warmup)]
-    return up + np.linspace(top, last, steps - warmup).tolist()
-
-
 def load_trainable(
     base: BaseModelSettings, training: Training, load: Callable[..., PreTrainedModel]
 ) -> PreTrainedModel | PeftModel:
@@ -331,13 +230,40 @@ def checkpoint_activations(model: PreTrainedModel | PeftModel) -> None:
     getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
 
 
+def learn_targets_alone(loaded: LoadedModel, pairs: Sequence[EncodedPair]) -> None:
+    """Let the model return the loss of its targets in place of logits: of a chunk at a time, if its head allows it."""
+    model = loaded.model.get_base_model() if isinstance(loaded.model, PeftModel) else loaded.model
+    model = cast(PreTrainedModel, model)
+    shortest = min(pairs, key=lambda pair: len(pair.ids))
+    ids = torch.tensor([shortest.ids.tolist()])
+    if not ask_first_process(lambda: has_separate_head(model, ids.to(model.device))):
+        log.warning("this architecture's head cannot be called by itself: the logits of all tokens are held at once")
+        return_target_loss(model, whole_loss)
+    elif loaded.sharded:
+        # Every call of a sharded head gathers its weights, and each process must make as many.
+        return_target_loss(model, partial(chunked_loss, held_logits=sys.maxsize))
+    else:
+        return_target_loss(model, chunked_loss)
+
+
+def tokens_at_peak(model: torch.nn.Module, processes: PartialState) -> float | None:
+    """Tokens/s of a training that keeps all its GPUs at their peak; None without GPUs whose peak is known."""
+    peak = peak_operations(torch.cuda.get_device_name()) if device().type == "cuda" else None
+    return None if peak is None else peak * processes.num_processes / training_operations(model)
+
+
+def collate_with_targets(rows: Sequence[PackedRow]) -> dict[str, torch.Tensor]:
+    """The batch of `collate` with its labels once more: the Trainer counts those, and shows the model none of them."""
+    batch = collate(rows)
+    return {**batch, "targets": batch["labels"]}
+
+
 def step_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
     """This batch's share of the mean loss of a step, in nats per reply token: a sum over all reply tokens of the step.
 
     The Trainer counts them over all processes. Left to the model, some architectures average every batch by itself.
     """
-    logits = cast(torch.Tensor, outputs.logits)
-    return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch)
+    return cast(torch.Tensor, outputs.loss) / num_items_in_batch
 
 
 def save_model(
@@ -385,71 +311,6 @@ class _RowTrainer(Trainer):
             optimizer or cast(Optimizer, self.optimizer), lambda step: rates[min(step, len(rates) - 1)] / top
         )
         return self.lr_scheduler
-
-
-class _Logbook(TrainerCallback):
-    """Completes the Trainer's log: tokens, seconds, speed; and tells how far the training is."""
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self.tokens = tokens
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clock, or go on from the time of the checkpoint."""
-        self.last = (_table_rows(state) or [dict.fromkeys(TABLE_COLUMNS, 0.0)])[-1]
-        self.started = time.monotonic() - self.last["seconds"]
-        self.told = time.monotonic()
-        count_tokens(int(self.last["tokens"]))
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Log about TABLE_ROWS times, always at the last step."""
-        interval = max(1, state.max_steps // TABLE_ROWS)
-        control.should_log = state.global_step % interval == 0 or state.global_step == state.max_steps
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Add what the Trainer does not know. Raises TrainingError when the loss is not finite."""
-        row = state.log_history[-1]
-        if "loss" not in row:
-            return
-        if not math.isfinite(row["loss"]):
-            raise TrainingError(f"the loss is {row['loss']} at step {row['step']}; lower the learning rate")
-        row["tokens"] = self.tokens[state.global_step - 1]
-        row["seconds"] = time.monotonic() - self.started
-        tokens = row["tokens"] - self.last["tokens"]
-        speed = tokens / max(row["seconds"] - self.last["seconds"], 1e-9)
-        row["tokens_per_second"] = speed
-        kwargs["logs"].update({column: row[column] for column in TABLE_COLUMNS if column != "step"})  # for trackers
-        count_tokens(int(tokens))
-        self.last = row
-        finished = row["step"] == state.max_steps
-        if state.is_world_process_zero and (finished or time.monotonic() - self.told >= TELL_SECONDS):
-            self.told = time.monotonic()
-            left = row["seconds"] / row["step"] * (state.max_steps - row["step"])
-            log.info(
-                f"step {row['step']:,} of {state.max_steps:,}, loss {row['loss']:.3f}, {speed:,.0f} tokens/s,"
-                f" {left:,.0f} s left"
-            )
-            report(state.global_step, state.max_steps, "steps", state.global_step / max(row["seconds"], 1e-9), speed)
-
-
-def _table_rows(state: TrainerState) -> list[dict[str, float]]:
-    """The rows of the Trainer's log that tell of training steps."""
-    return [row for row in state.log_history if "loss" in row]
-
-
-def write_table(path: Path, state: TrainerState) -> None:
-    """Write the log as tab-separated values with the columns TABLE_COLUMNS."""
-    with replace_file(path) as stream:
-        print(*TABLE_COLUMNS, sep="\t", file=stream)
-        for row in _table_rows(state):
-            print(*(f"{row[column]:.7g}" for column in TABLE_COLUMNS), sep="\t", file=stream)
-
-
-def _tokens_until_step(rows: Sequence[PackedRow], plan: TrainingSteps) -> list[int]:
-    """Tokens, without padding, that have been seen after every step."""
-    sums = list(accumulate(sum(len(pair.ids) for pair in row) for row in rows))
-    return sums[plan.rows_per_step - 1 :: plan.rows_per_step]
 
 
 def _trainer_arguments(

@@ -94,7 +94,7 @@ def assert_curve_is_table(curve: Path, table: Path) -> None:
 
     read = EventAccumulator(str(curve))
     read.Reload()
-    rows = pd.read_csv(table, sep="\t")
+    rows = pd.read_csv(table, sep="\t").dropna(axis="columns")  # mfu, without a GPU
     for column in rows.columns.drop("step"):
         points = read.Scalars(f"train/{column}")
         assert [point.step for point in points] == rows.step.tolist()
