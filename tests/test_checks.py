@@ -473,6 +473,18 @@ def test_a_target_after_the_configfile(folder: Path, command: list[str]) -> None
         ]
 
 
+def test_bitsandbytes_is_missed_before_the_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backtranslation.commands.checks.find_spec", lambda name: None)
+    training = {
+        "backward": {"optimizer": "adamw_8bit"}, "forward": {"method": "lora", "lora": {"quantization": "4bit"}},
+    }  # fmt: skip
+    assert [line for line in faults(training=training) if "bitsandbytes" in line] == [
+        "config: training.backward.optimizer: needs bitsandbytes, which is not installed: pip install bitsandbytes",
+        "config: training.forward.lora.quantization: needs bitsandbytes, which is not installed: pip install"
+        " bitsandbytes",
+    ]
+
+
 def test_trackers_that_are_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of that name is no package: wandb makes one where it runs."""
     (folder / "wandb").mkdir()

@@ -143,6 +143,17 @@ def tracker_faults(training: Trainings) -> Iterator[str]:
                 yield f"config: training.{task}.trackers: {tracker} is not installed: pip install {tracker}"
 
 
+def quantization_faults(training: Trainings) -> Iterator[str]:
+    """Whether what computes with numbers of few bits is installed; it is then tried by the job, on its own machine."""
+    for task in ("backward", "forward"):
+        for key in getattr(training, task).quantized_keys:
+            if not _is_installed("bitsandbytes"):
+                yield (
+                    f"config: training.{task}.{key}: needs bitsandbytes, which is not installed: pip install"
+                    " bitsandbytes"
+                )
+
+
 def _is_installed(package: str) -> bool:
     """Whether a package can be imported; a folder of this name, as wandb makes one, is none."""
     found = find_spec(package)
@@ -319,6 +330,7 @@ CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     selection_faults: {"scoring", "selection", "audit", "held_out", "iterations"},
     engine_faults: {"generation"},
     tracker_faults: {"training"},
+    quantization_faults: {"training"},
     gpu_faults: {"generation", "training", "gpus"},
     corpus_faults: {"corpus", "results", "miniature"},
     language_faults: {"corpus"},

@@ -21,7 +21,7 @@ from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.base_model import BaseModelSettings, HubName, ModelLoading
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Precision = Literal["auto", "float32", "bfloat16"]
 DROPOUT_KEYS = (
@@ -86,17 +86,20 @@ def load_model(
     dtype: torch.dtype,
     dropout: float | None = None,
     device_map: str | None = None,
+    quantization: "BitsAndBytesConfig | None" = None,
 ) -> "PreTrainedModel":
     """A causal language model with weights of `dtype`, in evaluation mode; on the processor without a `device_map`.
 
-    `dropout` replaces every dropout probability of the architecture; None keeps them. Raises ModelError naming the
-    path, also where weights are missing: transformers would draw them at random.
+    With a `quantization`, it is on the GPU if there is one. `dropout` replaces every dropout probability of the
+    architecture; None keeps them. Raises ModelError naming the path, also where weights are missing: transformers would
+    draw them at random.
     """
     config = load_config(path, loading, dropout)
+    quantized = {} if quantization is None else {"quantization_config": quantization}
     with _faults_named(path, "model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, device_map=device_map, use_safetensors=True, output_loading_info=True,
-            **_source(loading),
+            **quantized, **_source(loading),
         )  # fmt: skip
     model, report = loaded
     if missing := sorted(report["missing_keys"]):

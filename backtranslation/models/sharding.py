@@ -64,6 +64,8 @@ def choose_sharding(training: Training, state: int, memory: int | None, checkpoi
     """Whether to shard a training whose state, and the memory of one GPU, are so many bytes."""
     if training.sharding != "auto":
         return training.sharding == "always"
+    if training.quantized_keys:
+        return False
     if checkpoint is not None:
         return is_sharded(checkpoint)
     return training.processes > 1 and memory is not None and state > SHARDED_FROM * memory

@@ -87,9 +87,9 @@ def head_logits(
 def has_separate_head(model: PreTrainedModel, ids: torch.Tensor) -> bool:
     """Whether `head_logits` of a row of token ids, int64 (1, tokens), are the model's logits but for rounding.
 
-    The states are given backwards, so that a model that computes its own from the ids is found out.
+    The model has its dropout switched off. The states are given backwards, so that a model that computes its own from
+    the ids is found out.
     """
-    model.eval()  # no dropout; the Trainer switches it on
     expected = model(input_ids=ids, use_cache=False).logits[0].flip(0)
     try:
         outputs = model.base_model(input_ids=ids, use_cache=False)

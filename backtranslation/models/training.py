@@ -43,6 +43,13 @@ from backtranslation.models.loading import (
 from backtranslation.models.packaging import ADAPTER
 from backtranslation.models.packing import collate, pack
 from backtranslation.models.pairs import EncodedPair
+from backtranslation.models.quantization import (
+    OPTIMIZERS,
+    check_quantization,
+    copy_adapters,
+    quantization_config,
+    switch_off_dropout,
+)
 from backtranslation.models.sharding import (
     allow_sharding_on_processor,
     ask_first_process,
@@ -102,8 +109,10 @@ def fine_tune(
     # Too few steps are refused before a model is loaded.
     count_steps(training, len(pairs), len(pack_pairs(pairs, training.max_length, apart=True)))
     processes = start_processes()
+    check_quantization(training)
     checkpoint = latest_checkpoint(work)
     loaded = load_for_training(base, training, checkpoint, processes, random_seed)
+    switch_off_dropout(loaded.model)  # the Trainer switches it on
     apart = ask_first_process(lambda: keeps_examples_apart(loaded.model, pairs))
     learn_targets_alone(loaded, pairs)
     packed = pack_pairs(pairs, training.max_length, apart)
@@ -134,6 +143,8 @@ def fine_tune(
     if finished:
         trained = gather_weights(trainer, loaded.empty) if loaded.sharded else loaded.model
         if processes.is_main_process:
+            if training.lora.quantization != "none":
+                trained = move_to_base(cast(PeftModel, trained), base, training)
             save_model(trained, base, tokenizer, output, resolve_precision(training.precision))
             write_table(table, trainer.state)
     end_processes(processes)
@@ -166,7 +177,8 @@ def load_for_training(
     sharded = choose_sharding(training, state, memory, checkpoint)
     torch.manual_seed(random_seed)
     # Of a sharded model, the others get their part from the first.
-    model = empty if sharded and not processes.is_main_process else load_trainable(base, training, load_model)
+    load = partial(load_model, quantization=quantization_config(training, resolve_precision(base.dtype)))
+    model = empty if sharded and not processes.is_main_process else load_trainable(base, training, load)
     if choose_checkpointing(training, state / (processes.num_processes if sharded else 1), memory):
         checkpoint_activations(model)
     return LoadedModel(model, empty, sharded)
@@ -182,16 +194,17 @@ def pack_pairs(pairs: Sequence[EncodedPair], max_length: int, apart: bool) -> li
 
 @torch.inference_mode()
 def keeps_examples_apart(model: PreTrainedModel | PeftModel, pairs: Sequence[EncodedPair]) -> bool:
-    """Whether a pair packed behind another, the two shortest, gives the logits that it has alone, but for rounding."""
+    """Whether a pair packed behind another, the two shortest, gives the logits that it has alone, but for rounding.
+
+    The model has its dropout switched off.
+    """
     shortest = sorted(pairs, key=lambda pair: len(pair.ids))[:2]
     first, second = shortest[0], shortest[-1]
-    was_training = model.training
-    model.eval()
     alone, behind = (
         model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits.float()
-        for batch in (collate([[second]]), collate([[first, second]]))
+        for rows in ([[second]], [[first, second]])
+        for batch in [{name: values.to(model.device) for name, values in collate(rows).items()}]
     )
-    model.train(was_training)
     rounding = 1e-3 if model.dtype == torch.float32 else 5e-2
     difference = (behind[0, len(first.ids) :] - alone[0]).abs().max()
     return bool(difference <= rounding * alone.abs().max())
@@ -266,6 +279,13 @@ def step_loss(outputs: CausalLMOutput, labels: torch.Tensor, num_items_in_batch:
     return cast(torch.Tensor, outputs.loss) / num_items_in_batch
 
 
+def move_to_base(model: PeftModel, base: BaseModelSettings, training: Training) -> PeftModel:
+    """The adapters of a quantized base on the base as it was: merged there, the weights are rounded only once."""
+    whole = cast(PeftModel, load_trainable(base, training, load_model))
+    copy_adapters(model, whole)
+    return whole
+
+
 def save_model(
     model: PreTrainedModel | PeftModel,
     base: BaseModelSettings,
@@ -324,6 +344,7 @@ def _trainer_arguments(
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_gradient_norm,
+        optim=OPTIMIZERS[training.optimizer],
         bf16=resolve_precision(training.precision) == torch.bfloat16,
         seed=random_seed,
         use_cpu=device().type == "cpu",

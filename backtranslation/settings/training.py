@@ -14,6 +14,11 @@ class Lora(Slice):
     alpha: PositiveInt = Field(32, description="the product of the two matrices is scaled by alpha / rank")
     dropout: Share = Field(0.05, description="dropout before the two matrices")
     target_modules: str | list[str] = Field("all-linear", description="all-linear, or a list of names of modules")
+    quantization: Literal["none", "4bit"] = Field(
+        "none",
+        description="4bit: the frozen base is held in 4 bits a weight (QLoRA: nf4, scales quantized too); the adapters "
+        "are merged into the base as it was. Needs the extra quantization",
+    )
 
 
 class ScheduleRow(Slice):
@@ -38,6 +43,11 @@ class Training(Slice):
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-5, description="at the first step after the warm-up")
     final_learning_rate: Annotated[float, Field(ge=0)] = Field(9e-6, description="at the last step, reached linearly")
     warmup_steps: Count = Field(0, description="optimizer steps in which the learning rate rises from 0")
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw",
+        description="adamw: torch's fused one; adamw_8bit: with moments of 8 bits, in a quarter of the memory. Needs "
+        "the extra quantization",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="weight decay of AdamW")
     dropout: Share | None = Field(0.1, description="dropout of the model; null keeps the model's own")
     max_gradient_norm: Annotated[float, Field(gt=0)] = Field(
@@ -54,7 +64,9 @@ class Training(Slice):
         "3,200 pairs, but at least 1 and at most 10",
     )
     steps: PositiveInt | None = Field(
-        None, description="optimizer steps, instead of epochs, which then stays auto; null: those of the epochs"
+        None,
+        description="optimizer steps (elsewhere max_steps), instead of epochs, which then stays auto; null: those of "
+        "the epochs",
     )
     min_steps: PositiveInt = Field(
         20, description="a training of fewer optimizer steps is refused: its model would have learnt next to nothing"
@@ -66,7 +78,9 @@ class Training(Slice):
         "the passes over the data are interpolated between rows",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32"
+        "auto",
+        description="what is computed and saved in; trained weights stay float32 meanwhile. float32, bfloat16 "
+        "(autocast), or auto: bfloat16 on a GPU that has it, else float32",
     )
     gradient_checkpointing: bool | Literal["auto"] = Field(
         "auto",
@@ -98,6 +112,20 @@ class Training(Slice):
                 f"final_learning_rate ({self.final_learning_rate}) is larger than learning_rate ({self.learning_rate})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _quantizes_what_it_can(self) -> Self:
+        if self.lora.quantization != "none" and self.method != "lora":
+            raise ValueError(f"lora.quantization ({self.lora.quantization}) needs method lora (found: {self.method})")
+        if self.quantized_keys and self.sharding == "always":
+            raise ValueError(f"{self.quantized_keys[0]} cannot be sharded: set sharding to auto or never")
+        return self
+
+    @property
+    def quantized_keys(self) -> list[str]:
+        """The settings that ask for numbers of few bits, which bitsandbytes computes with."""
+        asked = {"lora.quantization": self.lora.quantization != "none", "optimizer": self.optimizer == "adamw_8bit"}
+        return [key for key, is_asked in asked.items() if is_asked]
 
     @model_validator(mode="after")
     def _says_its_length_once(self) -> Self:
