@@ -24,7 +24,8 @@ from backtranslation.models.chat import encode_text, with_user_turns
 from backtranslation.models.choices import SCORE_CHOICES, text_before_score
 from backtranslation.models.continuations import common_prefix
 from backtranslation.models.engine import load_engine, make_requests
-from backtranslation.models.loading import device, load_tokenizer
+from backtranslation.models.loading import device, load_tokenizer, resolve_precision
+from backtranslation.models.packing import pack
 from backtranslation.models.pairs import EncodedPair, encode_forward
 from backtranslation.models.prompts import PromptSet, score_message
 from backtranslation.models.training import fine_tune
@@ -32,12 +33,12 @@ from backtranslation.settings.base_model import BaseModelSettings
 from backtranslation.settings.corpus import SegmentFilters, SegmentSettings, Source
 from backtranslation.settings.generation import Generation, Sampling
 from backtranslation.settings.prompts import Prompts
-from backtranslation.settings.training import Training
+from backtranslation.settings.training import Lora, Training
 from backtranslation.shipped import find_file
 from backtranslation.tally import Tally
 
 TOKENIZER = "backtranslation/miniature/base"
-Work = Literal["prepare", "full", "lora", "generate", "choose", "measure"]
+Work = Literal["prepare", "full", "lora", "trl", "generate", "choose", "measure"]
 BYTES = 2  # of a number in bfloat16
 TRAINING_OPERATIONS = {"full": 6, "lora": 4}  # for each parameter and token
 STEPS = 300  # at most; of more than 400, not every one is logged
@@ -149,8 +150,8 @@ def do_job(job: Job) -> Outcome:
     gpus = lease_gpus(min(1, len(visible_gpus())))
     check_lease(gpus)
     works: dict[str, Callable[[Job], Any]] = {
-        "prepare": prepare, "full": measure_training, "lora": measure_training, "generate": measure_generation,
-        "choose": measure_choices, "measure": measure_likelihoods,
+        "prepare": prepare, "full": measure_training, "lora": measure_training, "trl": measure_trl,
+        "generate": measure_generation, "choose": measure_choices, "measure": measure_likelihoods,
     }  # fmt: skip
     found = works[job.work](job)
     on_gpu = torch.cuda.is_available()
@@ -251,9 +252,10 @@ class Clock(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The log is written after a step, and after the loss of that step is known."""
         logs = kwargs["logs"]
-        if "tokens" not in logs:
+        tokens = logs.get("tokens", logs.get("num_tokens"))  # of TRL, whose packed rows have no padding
+        if tokens is None:
             return
-        self.points.append((logs["tokens"], logs["seconds"]))
+        self.points.append((tokens, time.monotonic()))
         # The first step is no measure: it warms up. After the last one, the model would be saved.
         enough = time.monotonic() >= self.ends and len(self.points) > MEASURED_STEPS
         control.should_training_stop = enough or state.global_step == state.max_steps - 1
@@ -261,10 +263,7 @@ class Clock(TrainerCallback):
 
 def measure_training(job: Job) -> Measurement:
     """Fine-tune as the project does, in bfloat16, until the time is over; the first step does not count."""
-    base = BaseModelSettings(path=str(job.model_folder))
-    prompts = PromptSet(Prompts())
-    tokenizer = load_tokenizer(base.path, base, prompts)
-    pairs = list(encode_segments(job, with_user_turns(tokenizer, prompts.forward_turn("seed")), read_segments(job)))
+    base, tokenizer, pairs = load_pairs(job)
     method: Literal["full", "lora"] = "full" if job.work == "full" else "lora"
     training = Training(
         method=method, max_length=job.size.max_length, batch_size=job.size.batch_size,
@@ -274,10 +273,62 @@ def measure_training(job: Job) -> Measurement:
     clock, output = Clock(job.ends), job.folder / f"{job.work}-{job.model}"
     with suppress(StoppedError):  # the usual end: the time is over
         fine_tune(pairs, base, training, tokenizer, output / "model", output, output / "losses.tsv", 1, [clock])
+    return count_training(job, clock, method)
+
+
+def measure_trl(job: Job) -> Measurement:
+    """Fine-tune the same pairs with TRL's SFTTrainer in the same way, LoRA, by its packing, and as many rows at once.
+
+    With FlashAttention if it is installed, for which its packing is made.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import is_flash_attn_2_available
+    from trl import SFTConfig, SFTTrainer
+
+    base, tokenizer, pairs = load_pairs(job)
+    clock, at_once, lora = Clock(job.ends), job.size.rows_per_device[job.model], Lora()
+    rows = [{"input_ids": pair.ids.tolist(), "labels": list(pair.labels)} for pair in pairs]
+    packed = len(pack([len(pair.ids) for pair in pairs], job.size.max_length))
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(
+            base.path, dtype=resolve_precision("auto"),
+            attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "sdpa",
+        ),
+        args=SFTConfig(
+            output_dir=str(job.folder / f"trl-{job.model}"), packing=True, max_length=job.size.max_length,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=max(1, round(job.size.batch_size * packed / len(pairs) / at_once)),
+            max_steps=STEPS, bf16=True, gradient_checkpointing=False, use_cpu=device().type == "cpu",
+            logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[clock],
+    )  # fmt: skip
+    trainer.train()
+    return count_training(job, clock, "lora")
+
+
+def count_training(job: Job, clock: Clock, method: str) -> Measurement:
+    """What a training came to after its first step."""
     (first_tokens, first), (last_tokens, last) = clock.points[0], clock.points[-1]
     tokens = int(last_tokens - first_tokens)
     operations = float(TRAINING_OPERATIONS[method] * job.shape.parameters * tokens)
     return Measurement(tokens, last - first, operations, [(operations, 0.0)])
+
+
+def load_pairs(job: Job) -> tuple[BaseModelSettings, Any, list[EncodedPair]]:
+    """Where the model of a job is, its tokenizer, and the pairs of all segments."""
+    base, prompts = BaseModelSettings(path=str(job.model_folder)), PromptSet(Prompts())
+    tokenizer = load_tokenizer(base.path, base, prompts)
+    turn = prompts.forward_turn("seed")
+    return base, tokenizer, list(encode_segments(job, with_user_turns(tokenizer, turn), read_segments(job)))
 
 
 def encode_segments(job: Job, tokenizer: Any, rows: Iterable[Row]) -> Iterator[EncodedPair]:

@@ -5,7 +5,8 @@
 
 The models have random weights and need 18 GB of disk; the texts are segments of the pages that are named, by default of
 docs/*.md. Every job is a process of its own that leases a GPU as the jobs of a run do, and works through `fine_tune` or
-the transformers engine until its share of the time is over. One that fails says why, and the next goes on.
+the transformers engine until its share of the time is over. One that fails says why, and the next goes on. Beside each
+training with LoRA, TRL's SFTTrainer does the same on the same pairs, with its packing; left out where it is missing.
 
 tokens/s   of training: without padding, the first step left out. Of generation: new tokens, while the prompts are
            computed too. Of scoring: all tokens that the model is shown.
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -43,12 +45,13 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 WORKS = {
-    "lora": "LoRA training", "full": "full training", "generate": "generation", "choose": "scoring by rubric",
+    "lora": "LoRA training", "trl": "LoRA training with TRL", "full": "full training",
+    "generate": "generation", "choose": "scoring by rubric",
     "measure": "scoring by likelihood",
 }  # fmt: skip
 JOBS: "list[tuple[Work, str]]" = [
-    ("lora", "1B"), ("full", "1B"), ("generate", "1B"), ("choose", "1B"), ("measure", "1B"),
-    ("lora", "8B"), ("generate", "8B"), ("choose", "8B"), ("measure", "8B"),
+    ("lora", "1B"), ("trl", "1B"), ("full", "1B"), ("generate", "1B"), ("choose", "1B"), ("measure", "1B"),
+    ("lora", "8B"), ("trl", "8B"), ("generate", "8B"), ("choose", "8B"), ("measure", "8B"),
 ]  # fmt: skip
 GIB = 1 << 30
 NOT_FREED = 64 << 20  # bytes; what the driver keeps for itself may change by less
@@ -101,6 +104,9 @@ def run_jobs(first: "Job", ends: float) -> bool:
         share = 0 if first.tiny else (ends - now) / (len(JOBS) - number)
         job = replace(first, work=work, model=model, ends=now + share)
         try:
+            if work == "trl" and find_spec("trl") is None:
+                print(f"| {model} {WORKS[work]} | left out: TRL is not installed {'| ' * 8}", flush=True)
+                continue
             if model in faults:
                 raise JobError(faults[model])
             outcome, (before, after) = run_job(job, ends)

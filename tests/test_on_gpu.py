@@ -12,8 +12,9 @@ import pytest
 from helpers.tiny_models import ROOT
 
 ROWS = [
-    "1B LoRA training", "1B full training", "1B generation", "1B scoring by rubric", "1B scoring by likelihood",
-    "8B LoRA training", "8B generation", "8B scoring by rubric", "8B scoring by likelihood",
+    "1B LoRA training", "1B LoRA training with TRL", "1B full training", "1B generation", "1B scoring by rubric",
+    "1B scoring by likelihood", "8B LoRA training", "8B LoRA training with TRL", "8B generation",
+    "8B scoring by rubric", "8B scoring by likelihood",
 ]  # fmt: skip
 
 
