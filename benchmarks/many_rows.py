@@ -192,7 +192,7 @@ def make_evaluation(folder: Path) -> None:
     write_rows(folder / "answers.jsonl", answers)
     write_json(folder / "training.pairs.json", {"seed": {"used": len(rows), "left_out": {}}})
     (folder / "training.tsv").write_text(
-        "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
+        "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\tpadding\tmfu\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\t0.1\t\n"
     )
 
 

@@ -34,8 +34,8 @@ def train_model(
     write_json(model / "config.json", {"trained_on": digest.hexdigest(), "prompt": prompt.name})
     write_json(model / "generation_config.json", {})
     shutil.copyfile(chat_template, model / "chat_template.jinja")
-    table = "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\n"
-    losses.write_text(table)
+    columns = "step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\tpadding\tmfu"
+    losses.write_text(f"{columns}\n1\t2.5\t1e-05\t1000\t1.0\t1000.0\t0.1\t\n")
     write_json(pairs, {kind: {"used": 1, "left_out": {}} for kind in ("seed", "augmented")})
 
 

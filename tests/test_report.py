@@ -39,9 +39,9 @@ TEMPLATE = ROOT / "backtranslation/report/page.html.jinja"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
 START = "2026-11-25T08:33:48+00:00"
 LOG = """\
-step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second
-1\t3.0\t0.001\t100\t0.5\t200
-2\t2.5\t0.0009\t200\t1.0\t200
+step\tloss\tlearning_rate\ttokens\tseconds\ttokens_per_second\tpadding\tmfu
+1\t3.0\t0.001\t100\t0.5\t200\t0.25\t
+2\t2.5\t0.0009\t200\t1.0\t200\t0.25\t
 """
 
 
@@ -244,6 +244,11 @@ def shown(page: str, section: str) -> str:
     return " ".join(
         re.sub(r"<[^>]+>", " ", page.partition(f'<section id="{section}"')[2].partition("</section>")[0]).split()
     )
+
+
+def test_a_training_tells_its_speed_and_what_share_was_padding(page: str) -> None:
+    """MFU is left open where the table has none."""
+    assert "2 200 1 200 25.0 % \N{EN DASH} 3.000 2.500" in shown(page, "training")
 
 
 def test_what_was_cut_or_left_out_stands_beside_the_numbers(page: str) -> None:
