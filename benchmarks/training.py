@@ -22,8 +22,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback, TrainingArguments
-
 from backtranslation.jobs.process import start_job
 
 if TYPE_CHECKING:
@@ -34,18 +32,6 @@ BATCH_SIZE = 16
 LEARNING_RATE = 1e-3
 HELD_OUT = 50
 WORDS = 256  # that occur
-
-
-class Clock(TrainerCallback):
-    """Seconds of the processor between begin and end of a training."""
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Start."""
-        self.seconds = -time.process_time()
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop."""
-        self.seconds += time.process_time()
 
 
 def main() -> None:
@@ -112,7 +98,7 @@ def train_ours(folder: Path, pairs: "list[EncodedPair]", passes: int) -> float:
     from backtranslation.settings.prompts import Prompts
     from backtranslation.settings.training import Training
 
-    base, clock = BaseModelSettings(path=str(folder / "base")), Clock()
+    base, clock = BaseModelSettings(path=str(folder / "base")), make_clock()
     tokenizer = load_tokenizer(base.path, base, PromptSet(Prompts()))
     training = Training(
         max_length=MAX_LENGTH, batch_size=BATCH_SIZE, epochs=passes, min_steps=1, dropout=0.0,
@@ -125,7 +111,13 @@ def train_ours(folder: Path, pairs: "list[EncodedPair]", passes: int) -> float:
 
 def train_padded(folder: Path, pairs: "list[EncodedPair]", passes: int) -> float:
     """Tokens/s of padded batches in random order, as the Trainer makes them by itself."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Trainer,
+        TrainingArguments,
+    )
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "base", pad_token="<end>")
     trainer = Trainer(
@@ -184,6 +176,20 @@ def common_arguments(folder: Path, passes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def make_clock() -> Any:
+    """A callback of the Trainer: its `seconds` are those of the processor, between begin and end of a training."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.seconds = -time.process_time()
+
+        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            self.seconds += time.process_time()
+
+    return Clock()
+
+
 def count_tokens(pairs: "list[EncodedPair]") -> int:
     """Tokens of a pass."""
     return sum(len(pair.ids) for pair in pairs)
@@ -196,8 +202,11 @@ def as_rows(pairs: "list[EncodedPair]") -> list[dict[str, list[int]]]:
 
 def run_trainer(trainer: Any, folder: Path, tokens: int) -> float:
     """Train, save the model to the folder `trained`; tokens/s, where each pair is seen in every pass."""
-    clock = Clock()
+    from transformers import PrinterCallback
+
+    clock = make_clock()
     trainer.add_callback(clock)
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.model.save_pretrained(folder / "trained")
     return tokens / clock.seconds
