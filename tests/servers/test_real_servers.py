@@ -163,7 +163,7 @@ def test_the_stages_of_a_run(server: RealServer, scored_run: Path, tmp_path: Pat
     assert found.keys() == expected.keys()
     same = {row_id for row_id, row in expected.items() if found[row_id] == row}
     assert len(same) >= 0.9 * len(expected)
-    assert "Nothing to be done" in snakemake(run, "--until", "score_candidates")
+    assert "0 jobs to look at" in snakemake(run, "--until", "score_candidates")
 
     judged, judged_here = read_all(scored_run, SCORER_TEXTS), read_all(run, SCORER_TEXTS)
     pairs = [(judged[row_id], judged_here[row_id]) for row_id in same & judged.keys()]
