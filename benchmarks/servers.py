@@ -1,7 +1,7 @@
 """Generated tokens per second of one job: transformers' `generate`, the engine, and every server that can run here.
 
     make .venv/installed-for-servers build/vllm/installed
-    PYTHONPATH=.:tests .venv/bin/python benchmarks/servers.py [--threads 1] [--requests 64]
+    python benchmarks/servers.py [--threads 1] [--requests 64]
 
 All complete the same prompts greedily with a random Llama (6 layers, width 512, 32-bit weights), and have as many
 threads; what asks a server runs beside it. Two jobs: a rubric of 300 tokens in front of 20 to 120 that differ, and 24
@@ -12,6 +12,7 @@ done a few other requests before: servers are running, and have seen neither the
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=64, help="prompts of a job (default: 64)")
     args = parser.parse_args()
     start_job("benchmark", "servers", args.threads)
+    sys.path.append(str(Path(__file__).parent.parent / "tests"))  # how the servers are found and started
     with tempfile.TemporaryDirectory() as folder:
         for job in make_jobs(Path(folder), args.requests):
             compare(job, args.threads)
