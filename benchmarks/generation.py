@@ -120,7 +120,7 @@ def run_engine(engine: "TransformersEngine", job: Job) -> dict[int, list[int]]:
 def find_best_size(engine: "TransformersEngine", job: Job) -> tuple[int, float, dict[int, list[int]]]:
     """The batch size that is fastest for `generate`, its seconds and its replies."""
     best, replies, slower = (0, float("inf")), dict[int, list[int]](), 0
-    for rows in BATCH_ROWS:
+    for rows in [size for size in BATCH_ROWS if size < 2 * len(job.prompts)]:
         seconds, written = timed(partial(generate_plainly, engine, job, rows))
         if seconds < best[1]:
             best, replies, slower = (rows, seconds), written, 0
