@@ -126,7 +126,8 @@ def compare(first: str, second: str, row_id: str) -> dict[str, object]:
     """The longer answer is better, as judges often think."""
     share = (len(first) + 1) / (len(first) + len(second) + 2)
     chances = {"first_wins_forward": share, "first_wins_reversed": share}
-    return {"id": row_id, **chances, "cut": False, "failure": None}
+    nothing = dict.fromkeys(("input_tokens", "output_tokens", "failure"))
+    return {"id": row_id, **chances, "mass": 1.0, "cut": False, **nothing}
 
 
 def draw(model: Path, row_id: str) -> random.Random:

@@ -114,38 +114,50 @@ rule measure_round_trip:
         STAGE
 
 
+JUDGE_SERVER = settings.evaluation.judge_server
+
+
+def judge_model():
+    """The model that judges in the job: M0 if no other is named, and none where a server does."""
+    if JUDGE_SERVER:
+        return []
+    judge = settings.evaluation.judge
+    return model_input(judge) if judge else expand(layout.TRAINED_MODEL, model="M0")
+
+
+def judge_settings():
+    """How the judge is asked: where a server judges, nothing of the engine counts."""
+    how = {"judge_server": JUDGE_SERVER} if JUDGE_SERVER else {"generation": settings.generation}
+    return how | {"limits": settings.limits}
+
+
 rule judge_answers:
     """Let one model say which of two answers is better, in both orders."""
     input:
-        judge=(
-            model_input(settings.evaluation.judge)
-            if settings.evaluation.judge
-            else expand(layout.TRAINED_MODEL, model="M0")
-        ),
+        judge=judge_model(),
         first=expand(layout.ANSWERS, model="{first}"),
         second=expand(layout.ANSWERS, model="{second}"),
         prompt=template("judge"),
-        chat_template=template("chat_template"),
+        chat_template=[] if JUDGE_SERVER else template("chat_template"),
     output:
         judgements=layout.JUDGEMENTS,
     log:
         layout.log_of("judge_answers", "{first}-vs-{second}"),
-    threads: settings.resources.generation_threads
+    threads: 1 if JUDGE_SERVER else settings.resources.generation_threads
     resources:
-        gpu=gpus(settings.generation.gpus),
+        gpu=0 if JUDGE_SERVER else gpus(settings.generation.gpus),
     params:
         spec=spec(
-            loading=settings.base_model.loading(),
+            loading=None if JUDGE_SERVER else settings.base_model.loading(),
             judge=name_on_hub(settings.evaluation.judge),
-            generation=settings.generation,
-            limits=settings.limits,
+            **judge_settings(),
         ),
         sources=source_state(
             template("judge"),
-            template("chat_template"),
+            None if JUDGE_SERVER else template("chat_template"),
             settings.evaluation.judge and find_file(settings.evaluation.judge),
         ),
-        code=code_digest("judge_answers", settings.generation),
-        call=call("judge_answers", generation=settings.generation, limits=settings.limits),
+        code=code_digest("judge_answers", *judge_settings().values()),
+        call=call("judge_answers", **judge_settings()),
     shell:
         STAGE

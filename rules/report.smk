@@ -106,6 +106,7 @@ rule build_report:
             models=MODELS,
             trained_models=TRAINED_MODELS,
             comparisons=COMPARISONS,
+            judge=settings.evaluation.judge_name(),
             random_seed=settings.random_seed,
         ),
         code=code_digest("build_report"),

@@ -15,7 +15,7 @@ from backtranslation.settings.run import load_settings
 from backtranslation.settings.slices import Slice
 
 if TYPE_CHECKING:
-    from backtranslation.report.page import CandidateSurvey, Sample
+    from backtranslation.report.page import CandidateSurvey, Judge, Sample
     from backtranslation.report.statistics import Comparison, LossEstimate
 
 PAIR_SAMPLES = 6
@@ -30,6 +30,7 @@ class Spec(Slice):
     models: list[str]
     trained_models: list[str]
     comparisons: list[tuple[str, str]]
+    judge: str
     random_seed: int
 
 
@@ -134,6 +135,7 @@ def build_report(
         losses=_losses(dict(zip(spec.models, losses, strict=True)), spec.random_seed),
         backward=backward,
         comparisons=_comparisons(judgements, answer_rows, spec),
+        judge=_judge(judgements, spec),
         truth=truth_measures(_read_json(truth)) if truth else [],
         costs=stage_costs(_read_json(costs)),
         curated_samples=[survey.wanted[row_id] for row_id in curated_ids],
@@ -202,6 +204,17 @@ def _comparisons(paths: list[Path], answers: dict[str, list[Row]], spec: Spec) -
         compare_answers(first, second, list(read_rows(path)), (lengths[first], lengths[second]), spec.random_seed)
         for (first, second), path in zip(spec.comparisons, paths, strict=True)
     ]
+
+
+def _judge(paths: list[Path], spec: Spec) -> "Judge":
+    """The judge of all comparisons; if it is at a server, with where that is and the tokens that it counted."""
+    from backtranslation.report.page import Judge
+
+    server = load_settings(spec.settings).evaluation.judge_server
+    if server is None:
+        return Judge(spec.judge)
+    tokens = [(row["input_tokens"] or 0, row["output_tokens"] or 0) for path in paths for row in read_rows(path)]
+    return Judge(spec.judge, server.url, sum(read for read, _ in tokens), sum(written for _, written in tokens))
 
 
 def _settings_yaml(settings: dict[str, Any]) -> str:

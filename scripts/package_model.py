@@ -41,6 +41,7 @@ class Spec(Slice):
     languages: list[str]
     datasets: list[str]
     judge: str
+    judge_is_served: bool
     comparisons: list[tuple[str, str]]
     answering: list[str]
     settings: dict[str, Any]
@@ -129,6 +130,7 @@ def describe_model(
         seed=count("seed"),
         augmented=count("augmented"),
         judge=spec.judge,
+        judge_is_served=spec.judge_is_served,
         **measured,
     )
 

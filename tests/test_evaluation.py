@@ -195,7 +195,7 @@ def test_scripts_measure_answer_and_judge(
     untouched = json.loads((tmp_path / "untouched.json").read_text())
     assert untouched["tokens"] > 0 and untouched["loss"] != loss["loss"]
 
-    _run("judge_answers", tmp_path, "--spec", spec(**slices, judge=None), "--judge", base.path,
+    _run("judge_answers", tmp_path, "--spec", spec(**slices), "--judge", base.path,
          "--first", "answers.jsonl.zst", "--second", "answers.jsonl.zst", "--prompt", judge_settings.judge,
          "--chat-template", judge_settings.chat_template,
          "--judgements", "same.jsonl.zst")  # fmt: skip

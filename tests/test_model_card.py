@@ -15,7 +15,7 @@ from backtranslation.report.model_card import (
     render_adapter_card,
     render_card,
 )
-from backtranslation.report.statistics import Estimate, compare_losses
+from backtranslation.report.statistics import Estimate, compare_answers, compare_losses
 
 TEMPLATE = ROOT / "backtranslation/report/model_card.md.jinja"
 CARD = ModelCard(
@@ -81,6 +81,20 @@ def test_numbers_sources_and_settings_stand_in_the_card() -> None:
     ):
         assert line in card
     assert "| loss, nats per token of the response, 2 pairs | 1.500 (" in card
+
+
+def test_a_card_says_who_judged() -> None:
+    row = {"failure": None, "cut": False, "first_wins_forward": 0.9, "first_wins_reversed": 0.8}
+    compared = compare_answers("M1", "M0", [{"id": "h", **row}], ({"h": 9}, {"h": 9}), 1)
+    card = replace(CARD, comparisons=[compared])
+    local, served = (
+        render_card(card, TEMPLATE),
+        render_card(replace(card, judge="large", judge_is_served=True), TEMPLATE),
+    )
+    assert "The judge is M0, which saw both orders. It is a local judge" in local
+    assert "The judge is large, a stronger model behind an API, which saw both orders." in served
+    assert "local judge" not in served and "API" not in local
+    assert "judge" not in render_card(CARD, TEMPLATE), "nothing was compared"
 
 
 @pytest.mark.parametrize(

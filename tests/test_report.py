@@ -108,7 +108,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(
         folder / "M1-vs-M0.jsonl.zst",
         [
-            {"id": f"h{n}", "first_wins_forward": 0.7, "first_wins_reversed": n / 3, "cut": n == 0, "failure": None}
+            {
+                "id": f"h{n}",
+                "first_wins_forward": 0.7,
+                "first_wins_reversed": n / 3,
+                "cut": n == 0,
+                "failure": None,
+                "input_tokens": 1000 * n or None,
+                "output_tokens": 2 * n or None,
+            }
             for n in range(3)
         ],
     )
@@ -153,7 +161,11 @@ def minimal_settings(path: str) -> dict[str, Any]:
 
 
 def build(
-    run: Path, name: str, models: tuple[str, ...] = ("M0", "M1"), **options: list[str]
+    run: Path,
+    name: str,
+    models: tuple[str, ...] = ("M0", "M1"),
+    judge_server: dict[str, str] | None = None,
+    **options: list[str],
 ) -> subprocess.CompletedProcess[str]:
     """Run the script as the workflow does, with a results folder `name` of its own; [] stands without a value."""
     given = {
@@ -171,7 +183,8 @@ def build(
     comparisons = [("M1", "M0")] if given["judgements"] else []
     trained = [*(["backward"] if given["candidates"] else []), *models]
     settings = spec(
-        settings=minimal_settings(EVIL), models=list(models), trained_models=trained, comparisons=comparisons,
+        settings=minimal_settings(EVIL) | {"evaluation": {"judge_server": judge_server}}, models=list(models),
+        trained_models=trained, comparisons=comparisons, judge=(judge_server or {"model": "M0"})["model"],
         random_seed=1,
     )  # fmt: skip
     command = [sys.executable, str(ROOT / "scripts/build_report.py"), "--spec", settings]
@@ -258,6 +271,18 @@ def test_what_was_cut_or_left_out_stands_beside_the_numbers(page: str) -> None:
     assert "comparison pairs cut not judged win rate" in evaluation
     assert "M1 over M0 3 1 0 " in evaluation
     assert "M1 3 0 15 " in evaluation
+
+
+def test_who_judged_stands_beside_the_win_rates(run: Path, page: str) -> None:
+    assert "M0 judged every pair of answers twice" in shown(page, "evaluation")
+    assert "stronger model" not in page
+    done = build(run, "judged", judge_server={"url": "https://a.example/v1", "model": f"large {EVIL}"})
+    assert done.returncode == 0, done.stderr
+    judged = (run / "judged/index.html").read_text()
+    said = shown(judged, "evaluation")
+    assert "A stronger model behind an API judged ( evaluation.judge_server ): large " in said
+    assert "at https://a.example, which read 3,000 tokens and wrote 6." in said
+    assert "script" not in tags_of(judged).names
 
 
 def test_a_scorer_that_cannot_tell_right_from_wrong_is_named_at_the_top(page: str) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backtranslation.errors import UserError
 from backtranslation.jobs.source_digests import LEFT_OUT, canonical_form, read_source, source_digests
 from backtranslation.settings.generation import ENGINES
+from backtranslation.settings.judge_server import JudgeServer
 from backtranslation.settings.slices import Slice
 
 ROOT = Path(__file__).parent.parent
@@ -312,14 +313,14 @@ def test_a_module_that_makes_results_is_noticed_in_a_room_that_is_left_out() -> 
 CODE_OF_SETTINGS = {
     "load_settings": "puts the settings in the report's spec into the order of their models",
     "identity": "leaves out of them what that spec does not hold",
-    "modules": "names the module of the chosen engine, whose code is in the key by itself",
+    "modules": "names the module of the chosen engine or judge, whose code is in the key by itself",
 }
 
 
 def files_behind_results() -> list[Path]:
-    """All files that digests stand for, whatever engine is chosen."""
-    engines = [engine.module for engine in ENGINES.values()]
-    modules = {name for script in SCRIPTS for name in source_digests(script, engines)}
+    """All files that digests stand for, whatever engine and judge are chosen."""
+    chosen = [engine.module for engine in ENGINES.values()] + [*JudgeServer(url="https://a", model="a").modules()]
+    modules = {name for script in SCRIPTS for name in source_digests(script, chosen)}
     files = {
         path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("backtranslation/**/*.py")
     }

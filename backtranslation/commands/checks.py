@@ -135,6 +135,13 @@ def engine_faults(generation: Generation) -> Iterator[str]:
         yield "config: generation.server: give either url or command"
 
 
+def judge_faults(evaluation: Evaluation) -> Iterator[str]:
+    """Whether the package that a judge at a server needs is installed."""
+    package = ENGINES["server"].package
+    if evaluation.judge_server and not _is_installed(package):
+        yield f"config: evaluation.judge_server: {package} is not installed: pip install {package}"
+
+
 def tracker_faults(training: Trainings) -> Iterator[str]:
     """Whether the chosen trackers, whose packages are called as they are, are installed."""
     for task in ("backward", "forward"):
@@ -329,6 +336,7 @@ CHECKS: dict[Callable[..., Iterable[str]], set[str]] = {
     audit_faults: {"audit", "prompts"},
     selection_faults: {"scoring", "selection", "audit", "held_out", "iterations"},
     engine_faults: {"generation"},
+    judge_faults: {"evaluation"},
     tracker_faults: {"training"},
     quantization_faults: {"training"},
     gpu_faults: {"generation", "training", "gpus"},

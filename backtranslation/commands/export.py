@@ -20,7 +20,6 @@ from backtranslation.jobs.manifests import Manifest, digest_cache
 from backtranslation.jobs.named_paths import last_made
 from backtranslation.jobs.process import start_job
 from backtranslation.score_names import COLUMNS
-from backtranslation.settings.base_model import public_name
 from backtranslation.settings.prompts import Tags
 from backtranslation.settings.run import Settings, comparisons, model_names, trained_models
 from backtranslation.settings.selection import Selection
@@ -114,7 +113,7 @@ def export_answers(args: Namespace) -> Row:
 def export_judgements(args: Namespace) -> Row:
     """Write which of two models answered better, as AlpacaEval annotates."""
     source = open_source(args)
-    judge = public_name(source.settings.evaluation.judge or "M0")
+    judge = source.settings.evaluation.judge_name()
     compared = comparisons(source.settings)
     names = [f"{measured}-vs-{baseline}" for measured, baseline in compared]
     told = about.about_judgements(judge)

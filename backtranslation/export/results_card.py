@@ -31,8 +31,8 @@ SCORE: Columns = {
 CURATED: Columns = {**PAIR, **SCORE_NUMBERS}
 ANSWER: Columns = dict.fromkeys(("id", "instruction", "reference", "answer", "failure"), "string")
 JUDGEMENT: Columns = {
-    "id": "string", "first_wins_forward": "float64", "first_wins_reversed": "float64", "cut": "bool",
-    "failure": "string",
+    "id": "string", "first_wins_forward": "float64", "first_wins_reversed": "float64", "mass": "float64",
+    "cut": "bool", "input_tokens": "int64", "output_tokens": "int64", "failure": "string",
 }  # fmt: skip
 
 TEXT = """

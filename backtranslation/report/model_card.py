@@ -35,7 +35,10 @@ class LearntPairs:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the card of a model says. `sources` counts the augmented pairs by (source of the corpus, license)."""
+    """What the card of a model says. `sources` counts the augmented pairs by (source of the corpus, license).
+
+    `judge_is_served` says that the judge is no local model, but a stronger one behind an API.
+    """
 
     model: str
     task: Literal["backward", "forward"]
@@ -52,6 +55,7 @@ class ModelCard:
     seed: LearntPairs
     augmented: LearntPairs
     judge: str
+    judge_is_served: bool = False
     sources: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     loss: LossEstimate | None = None
     comparisons: Sequence[Comparison] = ()

@@ -145,6 +145,16 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Who compared the answers; of a model at a server, its address and the tokens that it read and wrote."""
+
+    name: str
+    url: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the page shows; what a run does not have stays empty."""
 
@@ -162,6 +172,7 @@ class Report:
     audits: Sequence[Audit] = ()
     losses: Sequence[LossEstimate] = ()
     comparisons: Sequence[Comparison] = ()
+    judge: Judge = Judge("M0")
     backward: BackwardModel | None = None
     truth: Sequence[TruthMeasure] = ()
     costs: Sequence[StageCost] = ()

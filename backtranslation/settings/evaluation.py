@@ -2,9 +2,11 @@
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from backtranslation.settings.base_model import public_name
 from backtranslation.settings.generation import Sampling
+from backtranslation.settings.judge_server import JudgeServer
 from backtranslation.settings.slices import PositiveInt, Slice
 
 Control = Literal["untouched", "random", "unselected"]
@@ -17,6 +19,9 @@ class Evaluation(Slice):
     sampling: Sampling = Field(Sampling(max_new_tokens=512), description="How the answers are sampled.")
     judge: str | None = Field(
         None, description="the model that compares two answers: a folder, or a name on the Hugging Face hub; null: M0"
+    )
+    judge_server: JudgeServer | None = Field(
+        None, description="a stronger model behind an API as the judge (docs/servers.md), in place of judge"
     )
     controls: list[Control] = Field(
         [],
@@ -32,3 +37,13 @@ class Evaluation(Slice):
     max_answers: PositiveInt | None = Field(
         None, description="answer and judge only so many held-out instructions; null: all"
     )
+
+    @model_validator(mode="after")
+    def _has_one_judge(self) -> "Evaluation":
+        if self.judge is not None and self.judge_server is not None:
+            raise ValueError("give either judge or judge_server")
+        return self
+
+    def judge_name(self) -> str:
+        """What others call the judge."""
+        return self.judge_server.model if self.judge_server else public_name(self.judge or "M0")

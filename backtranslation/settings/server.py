@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from backtranslation.settings.slices import Count, PositiveInt, Slice, did_you_mean
 
@@ -15,9 +15,20 @@ MEASURING: tuple[Preset, ...] = ("vllm", "sglang")
 PLACES = ("model", "port", "gpus")
 
 
+def _check_address(url: str) -> str:
+    if not re.match(r"https?://[^/\s]", url):
+        raise ValueError("must begin with http:// or https://")
+    return url.rstrip("/").removesuffix("/v1")
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+KeyVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class Server(Slice):
     """The server that runs the model, where engine is server (docs/servers.md): its command, or the URL of one."""
 
+    section: ClassVar[str] = "generation.server"
     execution_keys = ("url", "key_variable", "concurrency", "request_seconds", "start_seconds", "restarts")
 
     preset: Preset = Field(description="what kind of server it is: vllm, sglang, llama.cpp or transformers")
@@ -29,25 +40,16 @@ class Server(Slice):
         description="starts the server for one job, which ends it; {model}, {port} and {gpus} (at least 1) are filled "
         "in; null: one that runs already, at url",
     )
-    url: str | None = Field(
+    url: Address | None = Field(
         None, description="a server that runs already, such as http://127.0.0.1:8000; null: command starts one"
     )
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
+    key_variable: KeyVariable | None = Field(
         None, description="name of the environment variable that holds the key that the server asks for"
     )
     concurrency: PositiveInt = Field(64, description="requests in flight at once")
     request_seconds: PositiveInt = Field(600, description="a request that takes longer is sent again")
     start_seconds: PositiveInt = Field(900, description="time that the command may take until the server answers")
     restarts: Count = Field(3, description="how often a job starts its server again when that dies or hangs")
-
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        if not re.match(r"https?://[^/\s]", url):
-            raise ValueError("must begin with http:// or https://")
-        return url.rstrip("/").removesuffix("/v1")
 
     @field_validator("command")
     @classmethod

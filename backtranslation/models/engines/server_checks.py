@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from backtranslation.models.chat import encode_text, render_prompt
 from backtranslation.models.engine import EngineError
-from backtranslation.models.engines.server_connection import RowFailedError
-from backtranslation.models.engines.server_presets import Call, Description, Prompt, Written
+from backtranslation.models.engines.server_connection import Call, RowFailedError
+from backtranslation.models.engines.server_presets import Description, Prompt, Written
 from backtranslation.settings.generation import Sampling
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2 as httpx
 
 from backtranslation.jobs.progress import log
 from backtranslation.jobs.server_process import ServerProcess, fill_in, free_port
 from backtranslation.models.engine import NOT_ANSWERED, REFUSED, EngineError
-from backtranslation.models.engines.server_presets import Call
+from backtranslation.settings.judge_server import JudgeServer
 from backtranslation.settings.server import Server
 
 ATTEMPTS = 8
@@ -27,6 +27,13 @@ SHOWN = 300  # characters of a server's answer in a message
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 Read = TypeVar("Read")
+
+
+class Call(NamedTuple):
+    """A request: POST with a body, GET without."""
+
+    path: str
+    body: dict[str, Any] | None = None
 
 
 class ServerFaultError(Exception):
@@ -56,7 +63,7 @@ class Connection:
 
     def __init__(
         self,
-        settings: Server,
+        settings: Server | JudgeServer,
         model: str,
         gpus: int,
         work: Path,
@@ -159,30 +166,30 @@ class Connection:
 
     async def _start(self) -> None:
         """Start the server, if the settings say how, and wait until it has proved itself."""
-        if self.settings.command:
+        if isinstance(self.settings, Server) and self.settings.command:
             port = free_port()
             self.url = f"http://127.0.0.1:{port}"
             words = fill_in(self.settings.command, self.model, port, self.gpus)
             log_file = self.work / "server.log"
             log.info(f"starting the server, which writes to {log_file}: {' '.join(words)}")
             self.process = ServerProcess(words, log_file)
-            await self._wait_until_ready(self.process)
+            await self._wait_until_ready(self.process, self.settings.start_seconds)
         else:
             await self._find()
         self.starts += 1
         await self.prove()
 
     async def _find(self) -> None:
-        """Look whether there is a server, which may have no page of its own health."""
+        """Look whether there is a server, which may have no page of its own health, or none for us."""
         try:
             await self._send(Call("/health"))
         except ServerFaultError as fault:
-            raise EngineError(f"no server answers at {self.url} (generation.server.url): {fault}") from None
-        except RowFailedError:
+            raise EngineError(f"no server answers at {self.url} ({self.settings.section}.url): {fault}") from None
+        except (RowFailedError, EngineError):
             pass
 
-    async def _wait_until_ready(self, process: ServerProcess) -> None:
-        deadline = asyncio.get_running_loop().time() + self.settings.start_seconds
+    async def _wait_until_ready(self, process: ServerProcess, seconds: int) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
         while True:
             try:
                 await self._send(Call("/health"))
@@ -195,8 +202,8 @@ class Connection:
                 said = self._last_lines()
                 self.stop()
                 raise EngineError(
-                    f"{self._name()} does not answer after {self.settings.start_seconds} seconds"
-                    f" (generation.server.start_seconds){said}"
+                    f"{self._name()} does not answer after {seconds} seconds"
+                    f" ({self.settings.section}.start_seconds){said}"
                 )
             await asyncio.sleep(POLL_SECONDS)
 
@@ -205,7 +212,7 @@ class Connection:
         async with self.lock:
             if self.starts != start:
                 return True
-            if not self.process:
+            if not self.process or not isinstance(self.settings, Server):
                 return False
             if self.process.is_running() and not (fault.timed_out and not await self._answers()):
                 return False
@@ -213,7 +220,7 @@ class Connection:
             if self.starts > self.settings.restarts:
                 raise EngineError(
                     f"{self._name()} {how}, and was started {self.starts} times already"
-                    f" (generation.server.restarts){self._last_lines()}"
+                    f" ({self.settings.section}.restarts){self._last_lines()}"
                 )
             log.warning(f"{self._name()} {how}: it is started again")
             self.process.kill()
@@ -239,12 +246,13 @@ class Connection:
                 method = "GET" if call.body is None else "POST"
                 response = await self.http.request(method, f"{self.url}{call.path}", json=call.body)
         except TimeoutError:
-            message = f"no answer within {self.settings.request_seconds} seconds (generation.server.request_seconds)"
+            limit = f"{self.settings.request_seconds} seconds ({self.settings.section}.request_seconds)"
+            message = f"no answer within {limit}"
             raise ServerFaultError(message, timed_out=True) from None
         except httpx.TransportError as error:
             raise ServerFaultError(f"{type(error).__name__}: {error}") from None
         except httpx.InvalidURL as error:
-            raise EngineError(f"config: generation.server.url: {error}") from None
+            raise EngineError(f"config: {self.settings.section}.url: {error}") from None
         if not response.is_success:
             raise self._refusal(call, response)
         try:
@@ -258,8 +266,8 @@ class Connection:
         status, said = response.status_code, f"HTTP {response.status_code}: {self._shown(response.text)}"
         if status in (401, 403):
             return EngineError(
-                f"{self._name()} wants a key ({said}): generation.server.key_variable names the environment variable"
-                " that holds it"
+                f"{self._name()} wants a key ({said}): {self.settings.section}.key_variable names the environment"
+                " variable that holds it"
             )
         if status == 404 and call.body is not None:
             return EngineError(f"{self._name()} has no {call.path}, or no model {self.model} ({said})")
@@ -273,7 +281,7 @@ class Connection:
         if variable is None:
             return {}
         if not os.environ.get(variable):
-            raise EngineError(f"config: generation.server.key_variable: {variable} is not set in the environment")
+            raise EngineError(f"config: {self.settings.section}.key_variable: {variable} is not set in the environment")
         return {"Authorization": f"Bearer {os.environ[variable]}"}
 
     def _shown(self, text: str) -> str:
@@ -282,7 +290,9 @@ class Connection:
         return " ".join((text.replace(key, "***") if key else text).split())[:SHOWN]
 
     def _name(self) -> str:
-        return f"the server at {self.url}" if self.process is None else f"the server ({self.settings.preset})"
+        if self.process and isinstance(self.settings, Server):
+            return f"the server ({self.settings.preset})"
+        return f"the server at {self.url}"
 
     def _last_lines(self) -> str:
         if self.process is None:

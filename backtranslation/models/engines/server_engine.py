@@ -26,8 +26,8 @@ from backtranslation.models.engine import (
     Request,
 )
 from backtranslation.models.engines.server_checks import check_seeds, check_server, golden_prompt
-from backtranslation.models.engines.server_connection import Connection, RowFailedError
-from backtranslation.models.engines.server_presets import PRESETS, Call, Prompt, ServerPreset, Written
+from backtranslation.models.engines.server_connection import Call, Connection, RowFailedError
+from backtranslation.models.engines.server_presets import PRESETS, Prompt, ServerPreset, Written
 from backtranslation.models.loading import load_config, max_positions
 from backtranslation.models.pairs import EncodedPair
 from backtranslation.settings.base_model import BaseModelSettings, ModelLoading

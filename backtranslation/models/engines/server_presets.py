@@ -9,18 +9,12 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from backtranslation.models.engines.server_connection import Call
 from backtranslation.settings.generation import Sampling
 
 SEED_BITS = 31  # what all of them take
 PROBABLE_TOKENS = 100  # told of by llama.cpp, which cannot be asked for given tokens
 FORCING_BIAS = 1000
-
-
-class Call(NamedTuple):
-    """A request: POST with a body, GET without."""
-
-    path: str
-    body: dict[str, Any] | None = None
 
 
 class Description(NamedTuple):
