@@ -9,8 +9,8 @@ Both do the same jobs with the same model, greedily, on prompts cut from human-w
     digits alone       the same prompts; how probable the five scores are, for which `generate` writes one token
 
 `generate` is tried with batches of 128 rows, 64, 32 and so on, in order of length, until two sizes in a row were slower
-than the best. Texts are compared row by row; rounding differs with the batch, so rows may part where two tokens are
-nearly as probable.
+than the best. Seconds are of the processor: other work on the machine does not count. Texts are compared row by row;
+rounding differs with the batch, so rows may part where two tokens are nearly as probable.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     base = BaseModelSettings(path=args.model)
     engine, _ = load_engine(Generation(), args.model, base, PromptSet(Prompts()))
     assert isinstance(engine, TransformersEngine)
-    print(f"{args.model}: {args.requests} requests, {args.threads} threads, rows per second")
+    print(f"{args.model}: {args.requests} requests, {args.threads} threads, rows per second of the processor")
     print(f"{'':20}{'generate':>10}{'at rows':>9}{'engine':>10}{'ratio':>8}{'new tokens/s':>14}{'same texts':>12}")
     for job in make_jobs(engine, args.requests):
         compare(engine, job)
@@ -160,10 +160,10 @@ def generate_plainly(engine: "TransformersEngine", job: Job, size: int) -> Itera
 
 
 def timed(work: Callable[[], Replies]) -> tuple[float, dict[int, list[int]]]:
-    """The seconds that some work took, and what it gave."""
-    start = time.monotonic()
+    """The seconds of the processor that some work took, and what it gave."""
+    start = time.process_time()
     given = dict(work())
-    return time.monotonic() - start, given
+    return time.process_time() - start, given
 
 
 if __name__ == "__main__":
