@@ -9,6 +9,8 @@ from backtranslation.models.engine import EngineError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LAST_CHARACTERS = 64
+
 
 class Parting(NamedTuple):
     """The ids that a text has with every choice behind it, the ids by which the choices differ next, and how many of
@@ -22,13 +24,30 @@ class Parting(NamedTuple):
 
 def find_parting(tokenizer: "PreTrainedTokenizerBase", row_id: str, text: str, choices: Sequence[str]) -> Parting:
     """Where the choices part behind a text. Raises EngineError if two of them begin with the same token."""
-    variants = [encode_text(tokenizer, text + choice) for choice in choices]
+    alone, variants = encode_continued(tokenizer, text, choices)
     common = common_prefix(variants)
     firsts = [variant[len(common)] for variant in variants if len(variant) > len(common)]
     if len(set(firsts)) < len(choices):
         raise EngineError(f"row {row_id}: the choices {', '.join(choices)} do not differ in their first token")
-    begun = len(common) - len(encode_text(tokenizer, text))
+    begun = len(common) - len(alone)
     return Parting(common, firsts, min(max(0, begun), len(common) - 1))
+
+
+def encode_continued(
+    tokenizer: "PreTrainedTokenizerBase", text: str, choices: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    """Ids of a text, and of the text with every choice behind it.
+
+    A long text is encoded twice and not for every choice, which would take longer than a small model does: what changes
+    lies in its last words. That these can be encoded by themselves is checked on the text, alone and with one choice.
+    """
+    alone, first = encode_text(tokenizer, text), encode_text(tokenizer, text + choices[0])
+    words = text[max(0, text.rfind(" ", 0, max(0, len(text) - LAST_CHARACTERS))) :]
+    ends = [encode_text(tokenizer, words + choice) for choice in ("", *choices)]
+    before = alone[: len(alone) - len(ends[0])]
+    if [before + ends[0], before + ends[1]] == [alone, first]:
+        return alone, [before + end for end in ends[1:]]
+    return alone, [first, *(encode_text(tokenizer, text + choice) for choice in choices[1:])]
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
