@@ -66,6 +66,8 @@ def start_job(stage: str, subject: str = "", threads: int = 1) -> None:
     handler.setFormatter(_LineFormatter(f"%(asctime)s {name.replace('%', '%%')}: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO)
+    # Warns, whenever it is imported, that a faster kernel could be downloaded.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def run_script(main: Callable[[], None]) -> None:
