@@ -14,8 +14,8 @@ real: .venv/installed-for-real
 	$(BIN)/python examples/real/fetch_model.py
 	$(BIN)/snakemake --configfile configs/real-135m.yaml
 
-# Measures speed anew, and writes it into the page: an hour on two cores, with nothing else running.
-benchmarks: .venv/installed-for-real
+# Measures speed anew, and writes it into the page: hours on two cores, with nothing else running.
+benchmarks: .venv/installed-for-real .venv/installed-for-servers build/vllm/installed
 	$(BIN)/python examples/real/fetch_model.py
 	$(BIN)/python benchmarks/refresh_page.py docs/performance.md
 

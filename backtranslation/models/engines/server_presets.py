@@ -52,7 +52,10 @@ Fetch = Callable[[str], Awaitable[Any]]
 
 
 class ServerPreset:
-    """The requests to one kind of server. `model` is the name under which it is asked for its model."""
+    """The requests to one kind of server. `model` is the name under which it is asked for its model.
+
+    What a kind cannot do (`can_choose`, `can_measure`) it does not define, and is never asked.
+    """
 
     sends_text = False  # it takes no token ids
     seeds_need_order = False  # the same seed gives the same text only while one request is in flight
