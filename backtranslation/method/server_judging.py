@@ -16,10 +16,10 @@ from backtranslation.files import Row
 from backtranslation.jobs.journal import complete_journal
 from backtranslation.jobs.progress import Progress, log
 from backtranslation.method.judging import Verdict, answered_questions, join_orders
-from backtranslation.models.choices import Question
+from backtranslation.models.choices import judgement_message
 from backtranslation.models.engine import EngineError
 from backtranslation.models.engines.server_connection import Call, Connection, RowFailedError
-from backtranslation.models.prompts import PromptSet, judge_message
+from backtranslation.models.prompts import PromptSet
 from backtranslation.settings.judge_server import JudgeServer
 from backtranslation.settings.limits import Limits
 from backtranslation.tally import Tally
@@ -31,7 +31,7 @@ MILLION = 1_000_000
 SHOWN = 80  # characters of a reply in a message
 NAMES_NEITHER = "judge_names_neither"  # or both
 NUMBER = re.compile(r"(?<!\d)[12](?!\d)")
-PLAIN_QUESTION = "Reply with one number, 1 or 2."
+PLAIN_QUESTION = "Reply with one number, 1 or 2."  # tries the API; no result depends on it
 
 
 def judge_with_server(
@@ -49,16 +49,13 @@ def judge_with_server(
     EngineError when the server does not answer.
     """
     questions = answered_questions(first_answers, second_answers)
-    forward = {f"{row_id} forward": _message(prompts, question) for row_id, question in questions.items()}
-    swapped = {f"{row_id} reversed": _message(prompts, question.reversed()) for row_id, question in questions.items()}
+    forward = {f"{row_id} forward": judgement_message(prompts, question) for row_id, question in questions.items()}
+    swapped = {
+        f"{row_id} reversed": judgement_message(prompts, question.reversed()) for row_id, question in questions.items()
+    }
     verdicts = ServerJudge(server, work).ask_all(forward | swapped, work / "verdicts.jsonl", limits)
     orders = ({row_id: verdicts[f"{row_id} {order}"] for row_id in questions} for order in ("forward", "reversed"))
     return join_orders([row["id"] for row in first_answers], *orders)
-
-
-def _message(prompts: PromptSet, question: Question) -> str:
-    """A question, which ends with the label, so that the reply begins with the number."""
-    return f"{judge_message(prompts, *question)}\n\n{prompts.judge_label}"
 
 
 class ServerJudge:

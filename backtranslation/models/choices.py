@@ -43,6 +43,13 @@ def text_before_judgement(tokenizer: "PreTrainedTokenizerBase", prompts: PromptS
     return render_prompt(tokenizer, judge_message(prompts, *question)) + prompts.judge_label
 
 
+def judgement_message(prompts: PromptSet, question: Question) -> str:
+    """The question to a judge whose chat template is not ours: it ends with the label, so that a reply begins with the
+    number.
+    """
+    return f"{judge_message(prompts, *question)}\n\n{prompts.judge_label}"
+
+
 def cut_question(
     tokenizer: "PreTrainedTokenizerBase", prompts: PromptSet, question: Question, room: Callable[[str], int]
 ) -> Question:
